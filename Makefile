@@ -1,0 +1,69 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The first interpreter that is new enough.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ARGS ?=
+
+# On a terminal the server gets a process group of its own, or Ctrl-C would end make, too, and `make run` with 130.
+.PHONY: run
+run: .venv/installed ## Serve the bundled detector and show what it finds (ARGS="--server-port 50052" for another port)
+	@export LOG_LEVEL="$${LOG_LEVEL:-warning}"; \
+	if [ ! -t 0 ]; then exec .venv/bin/detector-grpc serve --demo $(ARGS); fi; \
+	set -m; .venv/bin/detector-grpc serve --demo $(ARGS) & fg >/dev/null
+
+.PHONY: test
+test: .venv/installed-dev ## Run the tests, also against the built wheel (ARGS="-k overload" for some; not against the wheel then)
+	.venv/bin/python -m pytest $(ARGS)
+	$(if $(ARGS),,.venv/bin/python tests/wheel.py)
+
+.PHONY: check
+check: .venv/installed-dev ## Everything that needs no running: format, lint, types, imports, contract, generated files
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/buf lint
+	.venv/bin/buf breaking --against protos/released.binpb
+	.venv/bin/python protos/generate.py --check
+	.venv/bin/python docs/generate.py --check
+
+.PHONY: format
+format: .venv/installed-dev ## Format the code and mend what the linter can
+	.venv/bin/ruff check --fix-only .
+	.venv/bin/ruff format .
+
+.PHONY: proto
+proto: .venv/installed-dev ## Write the generated code and docs anew
+	.venv/bin/python protos/generate.py
+	.venv/bin/python docs/generate.py
+
+.PHONY: bench
+bench: .venv/installed-dev ## Measure what serving adds to the bare stages
+	.venv/bin/python benchmarks/overhead.py $(ARGS)
+
+.PHONY: release-contract
+release-contract: .venv/installed-dev ## Make the contract as it is now the one that later ones must not break
+	.venv/bin/buf build --exclude-source-info --output protos/released.binpb
+
+.PHONY: install
+install: .venv/installed ## Make the .venv that `run` needs
+
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; there is none on the PATH" >&2; exit 1; }
+	@echo "Installing into .venv, once"
+	$(PYTHON) -m venv .venv
+	$(PIP_INSTALL) --editable '.[cpu]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP_INSTALL) --upgrade pip
+	$(PIP_INSTALL) --group test --group check --group examples
+	@touch $@
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 25

@@ -1,0 +1,221 @@
+"""What serving adds to the stages it is made of: a bare loop, gRPC alone and this server, in turns, on one machine.
+
+All three run the same pipeline on the same picture with the same model, each in a process of its own:
+
+- the loop calls the pipeline directly;
+- gRPC alone is the least server there can be: grpc.aio, one hop to a worker thread, a constant answer, no interceptors;
+- served is this project's server with all default interceptors on.
+
+They are compared one picture at a time (the loop on one thread, the servers with one client), and busy (the loop on as
+many threads as the servers have workers, the servers with twice as many clients). One client leaves the processors idle
+between its calls, and an idle processor is slow to start again; that is nobody's code, but is counted to whoever runs
+next. Rounds are short and take turns, so that what else the machine does falls on all alike. Figures are per request:
+CPU time of the process, all its threads, and median latency as the caller sees it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import grpc
+import grpc.aio
+import numpy as np
+import uvloop
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from detector_grpc import app, settings
+from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest
+from detector_grpc.client import Detector
+from detector_grpc.serving.options import RequestedOptions
+from detector_grpc.serving.pipeline import EncodedImage
+from detector_grpc.serving.registry import open_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
+
+    from detector_grpc.serving.pipeline import Pipeline
+
+WIDTH, HEIGHT = 640, 480
+TARGET_BYTES = 100_000
+VERSION = "v1"
+
+SIDES = ("bare loop", "gRPC alone", "served")
+
+
+class Sample(NamedTuple):
+    """One side of one round, milliseconds per request."""
+
+    cpu_ms: float
+    latency_ms: float
+
+
+def picture() -> bytes:
+    """A JPEG of 640 x 480 pixels and about 100 KB: the bundled scene, with as much noise as it takes."""
+    scene = np.asarray(cv2.imread(str(app.BUNDLED / "pictures" / "desk.jpg")))
+    image = cv2.resize(scene, (WIDTH, HEIGHT)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 1, image.shape)
+    for strength in np.arange(0, 60, 0.5):
+        data = cv2.imencode(".jpg", np.clip(image + strength * noise, 0, 255).astype(np.uint8))[1].tobytes()
+        if len(data) >= TARGET_BYTES:
+            break
+    return data
+
+
+def timed(work: Callable[[], object], count: int) -> list[float]:
+    """Seconds that each of `count` calls took."""
+    latencies = []
+    for _ in range(count):
+        started = time.perf_counter()
+        work()
+        latencies.append(time.perf_counter() - started)
+    return latencies
+
+
+def sample(works: Sequence[Callable[[], object]], count: int, cpu_s: Callable[[], float]) -> Sample:
+    """Does each of `works` `count` times, all at once, each on a thread of its own."""
+    started = cpu_s()
+    with ThreadPoolExecutor(len(works)) as threads:
+        latencies = [latency for part in threads.map(lambda work: timed(work, count), works) for latency in part]
+    return Sample((cpu_s() - started) / len(latencies) * 1e3, statistics.median(latencies) * 1e3)
+
+
+def bundled_pipeline() -> tuple[Pipeline, int]:
+    """The pipeline of the bundled model, and how many workers a server would have."""
+    cv2.setNumThreads(1)
+    configured = settings.load({"demo": True})
+    source = next(source for source in app.model_sources(configured) if source.version == VERSION)
+    loaded = open_version(source, app.open_session(configured), configured.limits.max_pixels)
+    return loaded.pipeline, app.workers(configured)
+
+
+def bare_loop(connection: Connection, data: bytes) -> None:
+    """Runs the pipeline as often and on as many threads as told, and answers with the sample."""
+    pipeline, workers = bundled_pipeline()
+    work = partial(pipeline.detect, EncodedImage(data), RequestedOptions())
+    connection.send(workers)
+    while order := connection.recv():
+        threads, count = order
+        connection.send(sample([work] * threads, count, time.process_time))
+
+
+def grpc_alone(connection: Connection) -> None:
+    """Serves the pipeline with nothing around it, on a port that it tells, until terminated."""
+    pipeline, workers = bundled_pipeline()
+
+    async def serve() -> None:
+        threads, loop = ThreadPoolExecutor(workers), asyncio.get_running_loop()
+
+        async def detect(request: DetectRequest, _: object) -> bytes:
+            await loop.run_in_executor(
+                threads, pipeline.detect, EncodedImage(request.image.encoded), RequestedOptions()
+            )
+            return b""
+
+        method = grpc.unary_unary_rpc_method_handler(detect, DetectRequest.FromString)
+        service = grpc.method_handlers_generic_handler("detector.v1.DetectorService", {"Detect": method})
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((service,))
+        port = server.add_insecure_port("localhost:0")
+        await server.start()
+        connection.send(port)
+        await server.wait_for_termination()
+
+    uvloop.run(serve())
+
+
+def served(connection: Connection) -> None:
+    """Serves as `detector-grpc serve` does, on a port that it tells, until terminated."""
+    configured = settings.load({"demo": True, "server.port": 0, "server.metrics_port": 0, "server.drain_wait_s": 0})
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the log costs what it costs, but nobody reads it here
+
+    async def tell(addresses: app.Addresses) -> None:
+        await asyncio.to_thread(connection.send, addresses.port)
+
+    app.run(configured, tell)
+
+
+class Bench:
+    """The three processes, and the clients of two of them."""
+
+    def __init__(self, stack: ExitStack, data: bytes, requests: int) -> None:
+        self._data, self._requests = data, requests
+        spawn = multiprocessing.get_context("spawn")
+        self._loop, far = spawn.Pipe()
+        spawn.Process(target=bare_loop, args=(far, data), daemon=True).start()
+        stack.callback(self._loop.send, None)
+        self.workers = self._loop.recv()
+        self._servers = []
+        for target in (grpc_alone, served):
+            near, far = spawn.Pipe()
+            process = spawn.Process(target=target, args=(far,), daemon=True)
+            process.start()
+            address = f"localhost:{near.recv()}"
+            detectors = [Detector(address, app.BUNDLED_MODEL, VERSION) for _ in range(2 * self.workers)]
+            clients = [partial(stack.enter_context(detector).detect, data) for detector in detectors]
+            # The CPU clock of another process, in nanoseconds (clock_getcpuclockid(3)); /proc counts in ticks of 10 ms.
+            clock = (~(process.pid or 0) << 3) | 2
+            self._servers.append((clients, partial(time.clock_gettime, clock)))
+
+    def round(self, threads: int, clients: int) -> list[Sample]:
+        """One sample of each side, in the order of SIDES."""
+        self._loop.send((threads, self._requests))
+        samples = [self._loop.recv()]
+        samples += [sample(works[:clients], self._requests, cpu_s) for works, cpu_s in self._servers]
+        return samples
+
+
+def report(rows: dict[str, list[list[float]]], size_bytes: int) -> None:
+    """Prints medians over the rounds, and medians and quartiles of what each side adds to the loop in its round."""
+    table = Table("per request, ms", SIDES[0], *(f"{side} adds" for side in SIDES[1:]))
+    for name, rounds in rows.items():
+        cells = [f"{statistics.median(values[0] for values in rounds):.2f}"]
+        for side in range(1, len(SIDES)):
+            lower, median, upper = statistics.quantiles((values[side] - values[0] for values in rounds), n=4)
+            cells.append(f"{median:.2f} ({lower:.2f} to {upper:.2f})")
+        table.add_row(name, *cells)
+    console = Console()
+    count = len(next(iter(rows.values())))
+    console.print(f"JPEG {WIDTH} x {HEIGHT}, {size_bytes} bytes; codes {VERSION}; {count} rounds; median (quartiles)")
+    console.print(table)
+
+
+def main() -> None:
+    """Measures, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--requests", type=int, default=10, help="per round, client and side")
+    arguments = parser.parse_args()
+    data = picture()
+    single, busy = [], []
+    with ExitStack() as stack:
+        bench = Bench(stack, data, arguments.requests)
+        for _ in range(3):
+            bench.round(bench.workers, 2 * bench.workers)
+        for _ in track(range(arguments.rounds), "measuring", console=Console(stderr=True)):
+            single.append(bench.round(1, 1))
+            busy.append(bench.round(bench.workers, 2 * bench.workers))
+    report(
+        {
+            f"CPU, {2 * bench.workers} clients": [[side.cpu_ms for side in each] for each in busy],
+            "CPU, 1 client": [[side.cpu_ms for side in each] for each in single],
+            "latency, 1 client": [[side.latency_ms for side in each] for each in single],
+        },
+        len(data),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m detector_grpc` is `detector-grpc`."""
+
+from detector_grpc.cli import main
+
+main()

@@ -1,0 +1,102 @@
+"""How the commands that call a server reach it, and what they say when they do not."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from detector_grpc.client import CallFailed, TlsFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+_OPTIONS = (
+    click.option(
+        "--address",
+        default="localhost:50051",
+        show_default=True,
+        envvar="DETECTOR_ADDRESS",
+        show_envvar=True,
+        metavar="HOST:PORT",
+        help="Server or gateway to call.",
+    ),
+    click.option("--token-file", type=_FILE, help="File that holds the bearer token to show."),
+    click.option("--tls", is_flag=True, help="Use TLS and trust the usual authorities; implied by --tls-…."),
+    click.option("--tls-ca", type=_FILE, help="PEM file of the authorities to trust instead."),
+    click.option("--tls-cert", type=_FILE, help="PEM file of the certificate to show."),
+    click.option("--tls-key", type=_FILE, help="PEM file of its private key."),
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where and how to call.
+
+    Attributes:
+        address: "host:port".
+        token: Bearer token, or None to show none.
+        tls: Certificates, or None for no TLS.
+    """
+
+    address: str
+    token: str | None
+    tls: TlsFiles | None
+
+
+def connected(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of a connection, and the Connection as its first argument.
+
+    A call that fails ends the command with a sentence and exit code 1.
+    """
+
+    @functools.wraps(command)
+    def run(
+        *,
+        address: str,
+        token_file: Path | None,
+        tls: bool,
+        tls_ca: Path | None,
+        tls_cert: Path | None,
+        tls_key: Path | None,
+        **arguments: object,
+    ) -> None:
+        if (tls_cert is None) != (tls_key is None):
+            raise click.UsageError("--tls-cert and --tls-key go together")
+        files = TlsFiles(tls_cert, tls_key, tls_ca)
+        connection = Connection(
+            address,
+            token_file.read_text().strip() if token_file else None,
+            files if tls or files != TlsFiles() else None,
+        )
+        try:
+            command(connection, **arguments)
+        except CallFailed as failure:
+            raise click.ClickException(_sentence(failure, address)) from failure
+
+    for option in reversed(_OPTIONS):
+        run = option(run)
+    return run
+
+
+def is_unreachable(failure: CallFailed) -> bool:
+    """Whether no server of ours has answered at all."""
+    return failure.code == "UNAVAILABLE" and not failure.reason
+
+
+def _sentence(failure: CallFailed, address: str) -> str:
+    if not is_unreachable(failure):
+        return str(failure)
+    # gRPC puts its whole path to the cause before it, and at times a bracket or its own verdict behind it.
+    cause = failure.message.removesuffix(": OK").rpartition(": ")[2].rstrip("]")
+    return (
+        f"no answer from {address} ({cause}). Is a server running there? "
+        "`detector-grpc serve` starts one; --address names another."
+    )

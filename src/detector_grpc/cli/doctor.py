@@ -1,0 +1,188 @@
+"""`detector-grpc doctor`: what is wrong on this machine, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from detector_grpc import app
+from detector_grpc.cli.connection import json_option
+from detector_grpc.cli.options import with_settings
+from detector_grpc.errors import DetectorError, SetupInvalid
+from detector_grpc.interceptors.callers import read_callers
+from detector_grpc.serving.cpu import cpu_limit
+from detector_grpc.serving.registry import open_version
+from detector_grpc.serving.session import import_onnxruntime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from detector_grpc.settings import Settings
+
+MIB = 1024 * 1024
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+_COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: What was looked at.
+        verdict: Whether it will do.
+        detail: What was found, and for a fault what to do.
+    """
+
+    what: str
+    verdict: Literal["ok", "warning", "fault"]
+    detail: str
+
+
+@click.command()
+@with_settings
+@json_option
+def doctor(settings: Settings, *, as_json: bool) -> None:
+    """Check model files, providers, threads, memory and ports for a server with these settings.
+
+    Exit code 1 if something would keep it from serving.
+    """
+    findings = list(_examine(settings))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        table = Table("", "what", "found")
+        for finding in findings:
+            colour = _COLOURS[finding.verdict]
+            table.add_row(f"[{colour}]{finding.verdict}[/]", finding.what, finding.detail)
+        Console().print(table)
+    if any(finding.verdict == "fault" for finding in findings):
+        sys.exit(1)
+
+
+def _examine(settings: Settings) -> Iterator[Finding]:
+    yield from _runtime(settings)
+    yield from _models(settings)
+    yield _threads(settings)
+    yield _memory(settings)
+    yield from _ports(settings)
+    yield from _access(settings)
+
+
+def _runtime(settings: Settings) -> Iterator[Finding]:
+    builds = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    if len(builds) > 1:
+        yield Finding(
+            "ONNX Runtime", "fault", "onnxruntime and onnxruntime-gpu overwrite each other: uninstall both, install one"
+        )
+        return
+    try:
+        runtime = import_onnxruntime()
+    except SetupInvalid as error:
+        yield Finding("ONNX Runtime", "fault", error.message)
+        return
+    yield Finding("ONNX Runtime", "ok", f"{builds[0] if builds else 'onnxruntime'} {runtime.__version__}")
+    available, wanted = runtime.get_available_providers(), settings.runtime.provider
+    if wanted in available:
+        yield Finding("provider", "ok", wanted)
+    else:
+        yield Finding(
+            "provider", "fault", f"{wanted} is asked for (DETECTOR_RUNTIME_PROVIDER), there are {', '.join(available)}"
+        )
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    try:
+        sources = app.model_sources(settings)
+    except SetupInvalid as error:
+        yield Finding("models", "fault", error.message)
+        return
+    if not sources:
+        yield Finding("models", "fault", "none: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo")
+    for source in sources:
+        what = f"{source.model} {source.version}"
+        try:
+            loaded = open_version(source, app.open_session(settings), settings.limits.max_pixels)
+        except DetectorError as error:
+            yield Finding(what, "fault", error.message)
+        else:
+            height, width = loaded.spec.input_hw
+            yield Finding(
+                what, "ok", f"{width} x {height}, {len(loaded.spec.class_names)} classes, {loaded.signature.provider}"
+            )
+    default = (app.default_model(settings, sources), settings.models.default_version)
+    if sources and default not in {(source.model, source.version) for source in sources}:
+        detail = (
+            f"{default[0]} {default[1]} is the default and not there (DETECTOR_MODELS_DEFAULT_MODEL, …_DEFAULT_VERSION)"
+        )
+        yield Finding("default version", "warning", detail)
+
+
+def _threads(settings: Settings) -> Finding:
+    count, limit = app.workers(settings), cpu_limit()
+    detail = f"{count} workers on {limit} processors that this process may use ({os.cpu_count()} in the machine)"
+    return Finding("threads", "warning" if count > limit else "ok", detail)
+
+
+def _memory(settings: Settings) -> Finding:
+    most, limit = app.request_memory_bytes(settings) // MIB, _memory_limit_bytes() // MIB
+    detail = f"requests may take {most} MiB beyond the idle process, the limit is {limit} MiB"
+    if most < limit:
+        return Finding("memory", "ok", detail)
+    return Finding("memory", "warning", f"{detail}: lower DETECTOR_LIMITS_MAX_BYTES_IN_FLIGHT or …_MAX_PIXELS")
+
+
+def _memory_limit_bytes() -> int:
+    """The control group's limit, else the machine's memory."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in MEMORY_LIMITS:
+        try:
+            return min(total, int(path.read_text()))
+        except (OSError, ValueError):
+            continue
+    return total
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    server = settings.server
+    for what, port in (("gRPC port", server.port), ("metrics port", server.metrics_port)):
+        try:
+            with socket.create_server((server.host, port)):
+                yield Finding(what, "ok", f"{server.host}:{port} is free")
+        except OSError as error:
+            yield Finding(what, "fault", f"{server.host}:{port}: {error.strerror}")
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
+    files = settings.tls.model_dump()
+    for name, path in files.items():
+        if path is not None and not os.access(path, os.R_OK):
+            yield Finding("TLS", "fault", f"cannot read {path} (DETECTOR_TLS_{name.upper()})")
+    if settings.auth.callers_file is not None:
+        try:
+            callers = read_callers(settings.auth.callers_file)
+        except SetupInvalid as error:
+            yield Finding("callers", "fault", error.message)
+        else:
+            yield Finding("callers", "ok", f"{len(callers.by_token) + len(callers.by_identity)} known")
+    elif settings.auth.mode == "open" and not settings.tls.client_authority:
+        yield Finding("callers", "warning", f"anybody who reaches {settings.server.host} may make every call")

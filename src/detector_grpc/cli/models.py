@@ -1,0 +1,56 @@
+"""`detector-grpc models`: what a server holds."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from detector_grpc.cli.connection import Connection, connected, json_option
+from detector_grpc.client import Detector
+
+if TYPE_CHECKING:
+    from detector_grpc.client import ModelVersion
+
+_STATE_STYLES = {"READY": "green", "LOADING": "yellow", "FAILED": "red"}
+_DIGEST_DIGITS = 8  # with more, the table would not fit into 80 columns
+
+
+@click.group()
+def models() -> None:
+    """Show the models that a server holds."""
+
+
+@models.command("list")
+@connected
+@json_option
+def list_(connection: Connection, *, as_json: bool) -> None:
+    """List all versions of all models; the default one is marked with a star."""
+    with Detector(connection.address, token=connection.token, tls=connection.tls) as detector:
+        versions = detector.models()
+    if as_json:
+        click.echo(json.dumps([version.to_dict() for version in versions], indent=2))
+    else:
+        Console().print(_table(versions))
+
+
+def _table(versions: list[ModelVersion]) -> Table:
+    table = Table("model", "version", "state", "input", "classes", "head", "provider", "digest")
+    for version in versions:
+        state = f"{version.state}: {version.state_message}" if version.state_message else version.state
+        table.add_row(
+            escape(version.model),
+            escape(version.version) + (" *" if version.is_default else ""),
+            Text(state, _STATE_STYLES.get(version.state, "")),
+            "{} x {}".format(*version.input_wh) if version.input_wh else "",
+            str(len(version.class_names) or ""),
+            version.head,
+            version.execution_provider.removesuffix("ExecutionProvider"),
+            version.digest.removeprefix("sha256:")[:_DIGEST_DIGITS],
+        )
+    return table

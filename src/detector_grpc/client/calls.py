@@ -1,0 +1,123 @@
+"""The calls that a detector makes, blocking or not: everything about them but the I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+
+from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, model_service_pb2
+from detector_grpc.client.models import ModelVersion, model_input_wh, model_versions
+from detector_grpc.client.pictures import Color, Picture, image_message
+from detector_grpc.client.results import DetectionResult, detection_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from detector_grpc.client.options import DetectOptions
+
+Metadata = tuple[tuple[str, str], ...]
+AnswerT = TypeVar("AnswerT", bound=Message)
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class Call(Generic[AnswerT, ResultT]):
+    """One call that is still to be made.
+
+    Attributes:
+        method: "/package.Service/Method".
+        request: What to send.
+        answer: Message that comes back, once or as a stream.
+        read: Makes the caller's value of it.
+        metadata: What to send beside the request.
+    """
+
+    method: str
+    request: Message
+    answer: type[AnswerT]
+    read: Callable[[AnswerT], ResultT]
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Makes the calls of one detector.
+
+    Attributes:
+        model: Name of the model; empty for the server's default.
+        version: Version of the model; empty to leave the choice to gateway and server.
+        token: Bearer token, or None to show none.
+    """
+
+    model: str
+    version: str
+    token: str | None = field(repr=False)
+
+    def detect(
+        self,
+        picture: Picture,
+        color: Color,
+        input_wh: tuple[int, int] | None,
+        request_id: str | None,
+        options: DetectOptions,
+    ) -> Call[detector_service_pb2.DetectResponse, DetectionResult]:
+        """Asks for the objects in one picture; reads files, and scales down where `input_wh` is given.
+
+        Raises as `image_message`.
+        """
+        image, source_size = image_message(picture, color, input_wh)
+        request = detector_service_pb2.DetectRequest(
+            image=image,
+            source_size=source_size,
+            model=self.model,
+            version=self.version,
+            options=detection_pb2.DetectOptions(**options),
+        )
+        return Call(
+            "/detector.v1.DetectorService/Detect",
+            request,
+            detector_service_pb2.DetectResponse,
+            detection_result,
+            self._metadata(request_id),
+        )
+
+    def models(self) -> Call[model_service_pb2.ListModelsResponse, list[ModelVersion]]:
+        """Asks which models the server holds."""
+        return Call(
+            "/detector.v1.ModelService/ListModels",
+            model_service_pb2.ListModelsRequest(),
+            model_service_pb2.ListModelsResponse,
+            model_versions,
+            self._metadata(),
+        )
+
+    def model_input_wh(self) -> Call[model_service_pb2.GetModelResponse, tuple[int, int] | None]:
+        """Asks for the size of the model's input, in pixels."""
+        return Call(
+            "/detector.v1.ModelService/GetModel",
+            model_service_pb2.GetModelRequest(model=self.model, version=self.version),
+            model_service_pb2.GetModelResponse,
+            model_input_wh,
+            self._metadata(),
+        )
+
+    def health(self, service: str, *, watch: bool = False) -> Call[health_pb2.HealthCheckResponse, str]:
+        """Asks for the status of a service, once or, as a stream, at every change."""
+        return Call(
+            f"/grpc.health.v1.Health/{'Watch' if watch else 'Check'}",
+            health_pb2.HealthCheckRequest(service=service),
+            health_pb2.HealthCheckResponse,
+            lambda answer: str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)),
+            self._metadata(),
+        )
+
+    def _metadata(self, request_id: str | None = None) -> Metadata:
+        entries = {
+            "x-model-version": self.version,  # a gateway routes by metadata and does not look into messages
+            "authorization": self.token and f"Bearer {self.token}",
+            "x-request-id": request_id,
+        }
+        return tuple((key, value) for key, value in entries.items() if value)

@@ -1,0 +1,136 @@
+"""The blocking detector."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import grpc
+
+from detector_grpc.client.calls import AnswerT, Call, Calls, ResultT
+from detector_grpc.client.errors import CallFailed
+from detector_grpc.rpc import transport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from detector_grpc.client.models import ModelVersion
+    from detector_grpc.client.options import DetectOptions
+    from detector_grpc.client.pictures import Color, Picture
+    from detector_grpc.client.results import DetectionResult
+
+
+class Detector:
+    """Finds objects in pictures with a detector-grpc server. Any number of threads may share one.
+
+    Every method that makes a call raises CallFailed where the call fails.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        model: str = "",
+        version: str = "",
+        *,
+        token: str | None = None,
+        tls: transport.TlsFiles | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        """Opens no connection yet; the first call does.
+
+        Args:
+            target: "host:port" of a server or a gateway.
+            model: Name of the model; empty for the server's default.
+            version: Version of the model; empty to leave the choice to gateway and server.
+            token: Bearer token.
+            tls: Certificates; `TlsFiles()` for TLS with the usual authorities, None for no TLS.
+            timeout_s: Longest that one call may take, in seconds.
+
+        Raises:
+            SetupInvalid: A TLS file cannot be read.
+        """
+        self._calls = Calls(model, version, token)
+        self._timeout_s = timeout_s
+        self._channel = transport.channel(target, tls)
+        self._input_wh: tuple[int, int] | None = None
+        self._input_wh_lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; calls in progress fail."""
+        self._channel.close()
+
+    def detect(
+        self,
+        picture: Picture,
+        *,
+        downscale: bool = False,
+        color: Color = "RGB",
+        request_id: str | None = None,
+        **options: Unpack[DetectOptions],
+    ) -> DetectionResult:
+        """Finds the objects in one picture.
+
+        Args:
+            picture: Path of a JPEG or PNG file, such a file's bytes, or pixels: uint8 (H, W, 3), or (H, W) for grey.
+            downscale: Scale a picture that is larger than the model's input down before sending it, which saves
+                bandwidth. Boxes are in pixels of `picture` all the same.
+            color: Order of the channels of pixels (H, W, 3).
+            request_id: Id under which the server logs the call, 1 to 128 printable ASCII characters; None: its own.
+            **options: How detections are chosen, see DetectOptions.
+
+        Raises:
+            CallFailed: The call failed.
+            OSError: The file cannot be read.
+            TypeError: The picture is of none of the kinds.
+            ValueError: The pixels have a wrong type or shape, or there is no such option.
+        """
+        input_wh = self._model_input_wh() if downscale else None
+        return self._make(self._calls.detect(picture, color, input_wh, request_id, options))
+
+    def models(self) -> list[ModelVersion]:
+        """All versions of all models that the server was asked to hold, sorted by model, then by version."""
+        return self._make(self._calls.models())
+
+    def health(self, service: str = "") -> str:
+        """Status of a service, by the gRPC health protocol: "SERVING" or "NOT_SERVING".
+
+        Args:
+            service: Empty for the whole server, the full name of a service, or "models/<model>/versions/<version>".
+        """
+        return self._make(self._calls.health(service))
+
+    def watch_health(self, service: str = "") -> Iterator[str]:
+        """As `health`, now and at every change until the connection ends; "SERVICE_UNKNOWN" for an unknown service."""
+        call = self._calls.health(service, watch=True)
+        method = self._channel.unary_stream(call.method, type(call.request).SerializeToString, call.answer.FromString)
+        answers = method(call.request, metadata=call.metadata)
+        try:
+            for answer in answers:
+                yield call.read(answer)
+        except grpc.RpcError as error:
+            raise CallFailed.of(error) from error
+        finally:
+            answers.cancel()
+
+    def _model_input_wh(self) -> tuple[int, int] | None:
+        with self._input_wh_lock:
+            if self._input_wh is None:
+                self._input_wh = self._make(self._calls.model_input_wh())
+            return self._input_wh
+
+    def _make(self, call: Call[AnswerT, ResultT]) -> ResultT:
+        method = self._channel.unary_unary(call.method, type(call.request).SerializeToString, call.answer.FromString)
+        try:
+            return call.read(method(call.request, timeout=self._timeout_s, metadata=call.metadata))
+        except grpc.RpcError as error:
+            raise CallFailed.of(error) from error

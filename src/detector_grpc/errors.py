@@ -1,0 +1,268 @@
+"""Everything that can go wrong and is expected to, as one tree.
+
+    DetectorError
+    ├── InvalidRequest          the caller's fault: fields that are missing, out of range or contradict each other
+    ├── ImageError              the caller's fault: ImageEmpty, ImageUndecodable, ImageTooLarge, RawImageInvalid
+    ├── MessageTooLarge         the caller's fault: more bytes than the server takes
+    ├── ModelNotFound           the caller's fault: no such model here
+    ├── VersionNotHeld          the caller's fault, or the gateway's: no such version here
+    ├── RetryLater              nobody's fault: VersionLoading, ShuttingDown and Overloaded (QueueFull, TooManyRequests)
+    ├── VersionFailed           the operator's fault: the version was to be here and could not be loaded
+    ├── DeadlineExpired         the caller's deadline passed before the work began
+    ├── ReceiveTimeout          the caller's fault: sent its request too slowly
+    ├── Unauthenticated         the caller's fault: no valid credentials
+    ├── PermissionDenied        the caller's fault: credentials that do not allow this
+    ├── InferenceFailed         our fault, or the model's: unexpected; the cause is in the log only
+    ├── ModelInvalid            the operator's fault: a model file or manifest that cannot be served
+    └── SetupInvalid            the operator's fault: settings, ports, folders, certificates; ends the process
+
+Each class has a `reason`, a stable name for programs. Messages are for people: they say what was wrong, the limit and
+the actual value, and never hold a path or the text of a foreign exception unless only the operator gets to see them
+(ModelInvalid, SetupInvalid). Status codes are the business of `rpc.status`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class DetectorError(Exception):
+    """Base of all expected errors.
+
+    Attributes:
+        reason: Stable name in upper case, for programs.
+        message: One sentence for people.
+        metadata: Limits and actual values, for programs; the unit is part of the key.
+    """
+
+    reason: ClassVar[str]
+
+    def __init__(self, message: str, metadata: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = {key: str(value) for key, value in (metadata or {}).items()}
+
+
+class Violation(NamedTuple):
+    """One thing that is wrong with a request: the field's dotted path in the contract, and a sentence."""
+
+    field: str
+    description: str
+
+
+class InvalidRequest(DetectorError):
+    """Expected. Fields of the request are wrong; all of them are named."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in violations))
+        self.violations = tuple(violations)
+
+
+class ImageError(DetectorError):
+    """Expected. The picture cannot be used."""
+
+
+class ImageEmpty(ImageError):
+    """Expected. There are no bytes."""
+
+    reason = "IMAGE_EMPTY"
+
+    def __init__(self) -> None:
+        super().__init__("the picture is empty")
+
+
+class ImageUndecodable(ImageError):
+    """Expected. The bytes are no picture that we read, or a broken one."""
+
+    reason = "IMAGE_UNDECODABLE"
+
+
+class ImageTooLarge(ImageError):
+    """Expected. The picture has more pixels than we take; found out before anything is allocated."""
+
+    reason = "IMAGE_TOO_LARGE"
+
+    def __init__(self, width: int, height: int, max_pixels: int) -> None:
+        super().__init__(
+            f"the picture has {width} x {height} = {width * height} pixels, the limit is {max_pixels}",
+            {"width": width, "height": height, "maxPixels": max_pixels},
+        )
+
+
+class RawImageInvalid(ImageError):
+    """Expected. Size, format and number of bytes of a raw picture do not fit together."""
+
+    reason = "RAW_IMAGE_INVALID"
+
+
+class MessageTooLarge(DetectorError):
+    """Expected. The request has more bytes than the server takes."""
+
+    reason = "MESSAGE_TOO_LARGE"
+
+    def __init__(self, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(
+            f"the request has {size_bytes} bytes, the limit is {max_bytes}",
+            {"sizeBytes": size_bytes, "maxBytes": max_bytes},
+        )
+
+
+class ModelNotFound(DetectorError):
+    """Expected. This server holds no model of that name."""
+
+    reason = "MODEL_NOT_FOUND"
+
+    def __init__(self, model: str) -> None:
+        named = f'model "{model}"' if model else "a default model"
+        super().__init__(f"this server does not hold {named}", {"model": model})
+        self.resource = f"models/{model}"
+
+
+class VersionNotHeld(DetectorError):
+    """Expected. This server holds the model, but not that version of it."""
+
+    reason = "MODEL_VERSION_NOT_HELD"
+
+    def __init__(self, model: str, version: str) -> None:
+        super().__init__(
+            f'this server does not hold version "{version}" of model "{model}"', {"model": model, "version": version}
+        )
+        self.resource = f"models/{model}/versions/{version}"
+
+
+class RetryLater(DetectorError):
+    """Expected. The same request may be answered later.
+
+    Attributes:
+        retry_after_s: Seconds to wait before trying again.
+    """
+
+    def __init__(self, message: str, retry_after_s: float, metadata: Mapping[str, object] | None = None) -> None:
+        super().__init__(message, metadata)
+        self.retry_after_s = retry_after_s
+
+
+class VersionLoading(RetryLater):
+    """Expected. The version is being loaded."""
+
+    reason = "MODEL_VERSION_LOADING"
+
+    def __init__(self, model: str, version: str) -> None:
+        super().__init__(
+            f'version "{version}" of model "{model}" is being loaded', 1.0, {"model": model, "version": version}
+        )
+
+
+class VersionFailed(DetectorError):
+    """Expected. The version could not be loaded; the operator finds the cause in the log and in ModelService."""
+
+    reason = "MODEL_VERSION_FAILED"
+
+    def __init__(self, model: str, version: str) -> None:
+        super().__init__(
+            f'version "{version}" of model "{model}" could not be loaded', {"model": model, "version": version}
+        )
+        self.resource = f"models/{model}/versions/{version}"
+
+
+class Overloaded(RetryLater):
+    """Expected. There is more to do than the server takes on."""
+
+
+class QueueFull(Overloaded):
+    """Expected. Too many requests wait for a worker."""
+
+    reason = "QUEUE_FULL"
+
+    def __init__(self, max_queue: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"{max_queue} requests wait already, which is the limit", retry_after_s, {"maxQueue": max_queue}
+        )
+
+
+class TooManyRequests(Overloaded):
+    """Expected. Too many calls are being received or answered at once."""
+
+    reason = "TOO_MANY_REQUESTS"
+
+    def __init__(self, max_requests: int) -> None:
+        super().__init__(
+            f"{max_requests} calls are in progress already, which is the limit", 0.1, {"maxRequests": max_requests}
+        )
+
+
+class ShuttingDown(RetryLater):
+    """Expected. The server stops and takes nothing new."""
+
+    reason = "SHUTTING_DOWN"
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down", 1.0)
+
+
+class DeadlineExpired(DetectorError):
+    """Expected. The caller's deadline passed before the work began; the work was not done."""
+
+    reason = "DEADLINE_EXPIRED"
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(
+            f"the deadline passed after {waited_s * 1e3:.0f} ms of waiting for a worker",
+            {"waitedMs": f"{waited_s * 1e3:.0f}"},
+        )
+
+
+class ReceiveTimeout(DetectorError):
+    """Expected. The caller took too long to send its request."""
+
+    reason = "RECEIVE_TIMEOUT"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"the request did not arrive within {timeout_s:g} s", {"timeoutMs": f"{timeout_s * 1e3:.0f}"})
+
+
+class Unauthenticated(DetectorError):
+    """Expected. The caller shows no valid credentials."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(DetectorError):
+    """Expected. The caller is known and may not do this."""
+
+    reason = "PERMISSION_DENIED"
+
+    def __init__(self, caller: str, rpc_class: str) -> None:
+        super().__init__(
+            f'"{caller}" may not make calls of class "{rpc_class}"', {"caller": caller, "rpcClass": rpc_class}
+        )
+
+
+class InferenceFailed(DetectorError):
+    """Unexpected: the model runtime refused a tensor that it should take. The cause is chained, and logged only."""
+
+    reason = "INFERENCE_FAILED"
+
+    def __init__(self) -> None:
+        super().__init__("the model could not be run on this picture")
+
+
+class ModelInvalid(DetectorError):
+    """Expected, the operator's fault: a model file or a manifest that cannot be served."""
+
+    reason = "MODEL_INVALID"
+
+
+class SetupInvalid(DetectorError):
+    """Expected, the operator's fault: the process cannot start; all that is wrong is named, a line each."""
+
+    reason = "SETUP_INVALID"
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)

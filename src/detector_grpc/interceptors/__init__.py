@@ -1,0 +1,1 @@
+"""What happens around calls: one file each. They see calls and outcomes; nothing in the core knows them."""

@@ -1,0 +1,70 @@
+"""Turns whatever a handler raises into a status that the caller may see."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import grpc
+import grpc.aio
+
+from detector_grpc.interceptors.around import AroundInterceptor
+from detector_grpc.serving.outcome import CURRENT_CALL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from detector_grpc.interceptors.around import Context
+
+log = logging.getLogger(__name__)
+
+
+class Status(Protocol):
+    """What a failed call ends with."""
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """Canonical code."""
+
+    @property
+    def message(self) -> str:
+        """A sentence for people."""
+
+    @property
+    def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Details for programs."""
+
+
+class ErrorsInterceptor(AroundInterceptor):
+    """Maps errors; lets cancellations and statuses that are decided already pass.
+
+    Args:
+        status_of: The status of an error in the call with that id.
+    """
+
+    def __init__(self, status_of: Callable[[BaseException, str], Status]) -> None:
+        super().__init__()
+        self._status_of = status_of
+
+    @asynccontextmanager
+    async def around(self, method: str, context: Context) -> AsyncIterator[None]:
+        """See AroundInterceptor."""
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit, grpc.aio.AbortError):
+            raise
+        except Exception as error:  # the one place that answers for all of them
+            call = CURRENT_CALL.get()
+            status = self._status_of(error, call.request_id)
+            if status.code is grpc.StatusCode.INTERNAL:
+                log.exception("call failed", extra={"method": method, "request_id": call.request_id})
+            trailing = (*(context.trailing_metadata() or ()), *status.trailing_metadata)
+            try:
+                await context.abort(status.code, status.message, trailing)
+            except grpc.aio.AbortError:
+                raise
+            except Exception:  # noqa: BLE001 - gRPC's own class for this is private
+                # The call is over already: its caller left while it sent, or gRPC itself refused the message.
+                raise asyncio.CancelledError from None

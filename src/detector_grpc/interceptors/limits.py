@@ -1,0 +1,146 @@
+"""Bounds what all calls of a process together may hold, before their messages are read.
+
+A message of gRPC does not say its size until it is there. So a call of class "infer" first reserves room for the
+largest message; while there is none it waits, and HTTP/2 flow control keeps its bytes at the sender. Once the message
+is read, the reservation shrinks to its real size, and the rest is free for the next call. Calls beyond a fixed number
+are refused without reading them at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+
+from detector_grpc.errors import InvalidRequest, MessageTooLarge, ReceiveTimeout, TooManyRequests, Violation
+from detector_grpc.interceptors.around import handler_function
+from detector_grpc.interceptors.rpc_classes import rpc_class
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+    from detector_grpc.interceptors.around import Behaviour, Context, Details, Handler
+
+
+class ByteBudget:
+    """A number of bytes that is given out in the order of asking."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._free = total_bytes
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def reserve(self, size_bytes: int) -> None:
+        """Waits until the bytes are free, and takes them."""
+        if not self._waiting and size_bytes <= self._free:
+            self._free -= size_bytes
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((size_bytes, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            left_with_turn = turn.done() and not turn.cancelled()  # got its turn and left in the same instant
+            self.release(size_bytes if left_with_turn else 0)  # 0: those behind may fit now
+            raise
+
+    def release(self, size_bytes: int) -> None:
+        """Gives bytes back."""
+        self._free += size_bytes
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= size
+                turn.set_result(None)
+
+
+class LimitsInterceptor(grpc.aio.ServerInterceptor):
+    """The innermost interceptor: admits a call, then reads its message.
+
+    Args:
+        max_message_bytes: Largest message.
+        max_wire_bytes: Largest message that gRPC lets through, so that its real size can be told.
+        max_bytes_in_flight: Most bytes of messages that are held at once.
+        max_requests: Most calls at once, those that wait included.
+        receive_timeout_s: Seconds that a message may take to arrive.
+
+    Attributes:
+        refused: Number of calls that were not admitted.
+    """
+
+    def __init__(
+        self,
+        max_message_bytes: int,
+        max_wire_bytes: int,
+        max_bytes_in_flight: int,
+        max_requests: int,
+        receive_timeout_s: float,
+    ) -> None:
+        self._max_message_bytes = max_message_bytes
+        self._max_wire_bytes = max_wire_bytes
+        self._budget = ByteBudget(max_bytes_in_flight)
+        self._max_requests = max_requests
+        self._receive_timeout_s = receive_timeout_s
+        self._requests = 0
+        self.refused = 0
+
+    async def intercept_service(
+        self, continuation: Callable[[Details], Awaitable[Handler | None]], handler_call_details: Details
+    ) -> Handler | None:
+        """See grpc.aio.ServerInterceptor."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None or rpc_class(str(handler_call_details.method)) != "infer":
+            return handler
+        return self._admitting(handler)
+
+    def _admitting(self, handler: Handler) -> Handler:
+        """The same method as gRPC sees it when the handler itself reads the message: streaming, raw bytes."""
+        behaviour, deserialize = handler_function(handler), handler.request_deserializer
+
+        async def run(_: object, context: Context) -> object:
+            if self._requests >= self._max_requests:
+                self.refused += 1
+                raise TooManyRequests(self._max_requests)
+            self._requests += 1
+            reserved = self._max_wire_bytes
+            try:
+                await self._budget.reserve(reserved)
+            except BaseException:
+                self._requests -= 1
+                raise
+            try:
+                data = await self._receive(context)
+                self._budget.release(reserved - len(data))
+                reserved = len(data)
+                answer = self._start(behaviour, deserialize, data, context)
+                del data  # the message has its own copy
+                return await answer
+            finally:
+                self._budget.release(reserved)
+                self._requests -= 1
+
+        return grpc.stream_unary_rpc_method_handler(run, None, handler.response_serializer)
+
+    async def _receive(self, context: Context) -> bytes:
+        try:
+            async with asyncio.timeout(self._receive_timeout_s):
+                data = await context.read()
+        except TimeoutError:
+            raise ReceiveTimeout(self._receive_timeout_s) from None
+        if not isinstance(data, bytes):  # the caller closed its side without a message
+            raise InvalidRequest([Violation("", "the call has no request message")])
+        if len(data) > self._max_message_bytes:
+            raise MessageTooLarge(len(data), self._max_message_bytes)
+        return data
+
+    @staticmethod
+    def _start(behaviour: Behaviour, deserialize: Any, data: bytes, context: Context) -> Awaitable[object]:  # noqa: ANN401
+        try:
+            request = deserialize(data)
+        except Exception:  # noqa: BLE001 - protobuf's own class is no part of its public interface
+            raise InvalidRequest([Violation("", f"the {len(data)} bytes are no message of this method")]) from None
+        answer: Awaitable[object] = behaviour(request, context)
+        return answer

@@ -1,0 +1,171 @@
+"""Between the contract's messages and our own values. All faults of a request are found before any is raised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, image_pb2, model_service_pb2
+from detector_grpc.errors import InvalidRequest, Violation
+from detector_grpc.serving.options import MAX_DETECTIONS, DetectOptions, RequestedOptions
+from detector_grpc.serving.pipeline import EncodedImage, Image, RawImage, Result, Timing
+from detector_grpc.serving.registry import ModelState, ModelVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from detector_grpc.vision.decode import PixelFormat
+
+MAX_SIDE_PX = 65535
+
+_PIXEL_FORMATS: dict[int, PixelFormat] = {
+    image_pb2.PIXEL_FORMAT_RGB24: "RGB24",
+    image_pb2.PIXEL_FORMAT_BGR24: "BGR24",
+    image_pb2.PIXEL_FORMAT_GRAY8: "GRAY8",
+}
+
+_STATES = {
+    ModelState.LOADING: model_service_pb2.MODEL_STATE_LOADING,
+    ModelState.READY: model_service_pb2.MODEL_STATE_READY,
+    ModelState.FAILED: model_service_pb2.MODEL_STATE_FAILED,
+}
+
+
+class DetectCall(NamedTuple):
+    """A checked DetectRequest."""
+
+    image: Image
+    source_wh: tuple[int, int] | None
+    options: RequestedOptions
+
+
+def parse_detect(request: detector_service_pb2.DetectRequest) -> DetectCall:
+    """Checks everything that can be checked without the model and the pixels.
+
+    Raises:
+        InvalidRequest: Fields are missing or out of range; all of them are named.
+    """
+    violations: list[Violation] = []
+    image = _image(request.image, violations)
+    source_wh = None
+    if request.HasField("source_size"):
+        source_wh = (request.source_size.width, request.source_size.height)
+        for name, side in zip(("width", "height"), source_wh, strict=True):
+            if not 1 <= side <= MAX_SIDE_PX:
+                violations.append(Violation(f"source_size.{name}", f"must be in [1, {MAX_SIDE_PX}], got {side}"))
+    options = _options(request.options, violations)
+    if violations or image is None:
+        raise InvalidRequest(violations)
+    return DetectCall(image, source_wh, options)
+
+
+def detect_response(
+    result: Result, class_names: Sequence[str], *, request_id: str, model: str, version: str, model_digest: str
+) -> detector_service_pb2.DetectResponse:
+    """The answer to a DetectRequest."""
+    width, height = result.image_wh
+    found = result.detections
+    detections = [
+        detection_pb2.Detection(
+            class_id=class_id,
+            class_name=class_names[class_id],
+            confidence=confidence,
+            bbox=detection_pb2.BoundingBox(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max),
+        )
+        for (x_min, y_min, x_max, y_max), confidence, class_id in zip(
+            found.xyxy.tolist(), found.confidence.tolist(), found.class_id.tolist(), strict=True
+        )
+    ]
+    return detector_service_pb2.DetectResponse(
+        request_id=request_id,
+        model=model,
+        version=version,
+        detections=detections,
+        image_size=image_pb2.ImageSize(width=width, height=height),
+        options=_options_message(result.options),
+        timing=_timing(result.timing),
+        model_digest=model_digest,
+    )
+
+
+def model_version(version: ModelVersion) -> model_service_pb2.ModelVersion:
+    """The description of a version. Of a failure only that it happened: its text is for the operator."""
+    message = model_service_pb2.ModelVersion(
+        model=version.model,
+        version=version.version,
+        state=_STATES[version.state],
+    )
+    if version.state is ModelState.FAILED:
+        message.state_message = "could not be loaded; the server's log and `detector-grpc doctor` say why"
+    if version.loaded is not None:
+        spec, signature = version.loaded.spec, version.loaded.signature
+        height, width = spec.input_hw
+        message.class_names.extend(spec.class_names)
+        message.input_size.CopyFrom(image_pb2.ImageSize(width=width, height=height))
+        message.head = spec.head
+        message.default_options.CopyFrom(_options_message(spec.options))
+        message.digest = signature.digest
+        message.execution_provider = signature.provider
+    return message
+
+
+def _image(image: image_pb2.Image, violations: list[Violation]) -> Image | None:
+    match image.WhichOneof("source"):
+        case "encoded":
+            return EncodedImage(image.encoded)
+        case "raw":
+            pixel_format = _PIXEL_FORMATS.get(image.raw.format)
+            if pixel_format is None:
+                known = ", ".join(_PIXEL_FORMATS.values())
+                violations.append(Violation("image.raw.format", f"must be one of {known}, got {image.raw.format}"))
+                return None
+            return RawImage(image.raw.data, image.raw.size.width, image.raw.size.height, pixel_format)
+    violations.append(Violation("image", "is required: set `encoded` or `raw`"))
+    return None
+
+
+def _options(options: detection_pb2.DetectOptions, violations: list[Violation]) -> RequestedOptions:
+    def checked(name: str, value: float) -> float:
+        if not 0 <= value <= 1:  # false for NaN, too
+            violations.append(Violation(f"options.{name}", f"must be in [0, 1], got {value:g}"))
+        return value
+
+    def probability(name: str) -> float | None:
+        return checked(name, getattr(options, name)) if options.HasField(name) else None
+
+    most = options.max_detections if options.HasField("max_detections") else None
+    if most is not None and not 1 <= most <= MAX_DETECTIONS:
+        violations.append(Violation("options.max_detections", f"must be in [1, {MAX_DETECTIONS}], got {most}"))
+    return RequestedOptions(
+        confidence_threshold=probability("confidence_threshold"),
+        iou_threshold=probability("iou_threshold"),
+        multi_label=options.multi_label if options.HasField("multi_label") else None,
+        class_agnostic_nms=options.class_agnostic_nms if options.HasField("class_agnostic_nms") else None,
+        max_detections=most,
+        class_confidence_thresholds={
+            name: checked(f'class_confidence_thresholds["{name}"]', value)
+            for name, value in options.class_confidence_thresholds.items()
+        },
+        classes=tuple(options.classes),
+    )
+
+
+def _options_message(options: DetectOptions) -> detection_pb2.DetectOptions:
+    return detection_pb2.DetectOptions(
+        confidence_threshold=options.confidence_threshold,
+        class_confidence_thresholds=options.class_confidence_thresholds,
+        iou_threshold=options.iou_threshold,
+        classes=options.classes,
+        multi_label=options.multi_label,
+        class_agnostic_nms=options.class_agnostic_nms,
+        max_detections=options.max_detections,
+    )
+
+
+def _timing(timing: Timing) -> detection_pb2.Timing:
+    return detection_pb2.Timing(
+        queue_ms=timing.queue_s * 1e3,
+        decode_ms=timing.decode_s * 1e3,
+        preprocess_ms=timing.preprocess_s * 1e3,
+        inference_ms=timing.inference_s * 1e3,
+        postprocess_ms=timing.postprocess_s * 1e3,
+    )

@@ -1,0 +1,106 @@
+"""DetectorService: parse, choose a version, wait for a worker, render. No arithmetic."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorServiceServicer
+from detector_grpc.rpc import convert
+from detector_grpc.rpc.status import code_of
+from detector_grpc.serving.outcome import CURRENT_CALL, Outcome
+from detector_grpc.serving.pipeline import EncodedImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import grpc.aio
+
+    from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest, DetectResponse
+    from detector_grpc.serving.outcome import Call
+    from detector_grpc.serving.pipeline import Result
+    from detector_grpc.serving.registry import LoadedModel, Registry
+    from detector_grpc.serving.scheduler import Scheduler
+
+    Context = grpc.aio.ServicerContext[DetectRequest, DetectResponse]
+
+PINNED_VERSION_KEY = "x-model-version"
+ARM_KEY = "x-detector-arm"
+
+
+class DetectorService(DetectorServiceServicer):
+    """Answers detection calls.
+
+    Args:
+        registry: The versions.
+        scheduler: The workers.
+        observe: Told the outcome of every picture.
+    """
+
+    def __init__(self, registry: Registry, scheduler: Scheduler, observe: Callable[[Outcome], None]) -> None:
+        self._registry = registry
+        self._scheduler = scheduler
+        self._observe = observe
+
+    async def Detect(self, request: DetectRequest, context: Context) -> DetectResponse:  # noqa: N802
+        """See the contract."""
+        started = time.perf_counter()
+        call = CURRENT_CALL.get()
+        encoded: bytes | None = None
+        result: Result | None = None
+        digest = ""
+        error: BaseException | None = None
+        try:
+            model, version = request.model, request.version or _routed_version(context)
+            found, loaded = self._registry.ready(model, version)
+            call.model, call.version = found.model, found.version
+            digest = loaded.signature.digest
+            parsed = convert.parse_detect(request)
+            del request  # its copy of the picture is not needed while this call waits
+            encoded = parsed.image.data if isinstance(parsed.image, EncodedImage) else None
+            response, result = await self._scheduler.submit(partial(_answer, loaded, parsed, call), _deadline(context))
+        except BaseException as raised:
+            error = raised
+            raise
+        else:
+            return response
+        finally:
+            status = _status(error, context)
+            duration_s = time.perf_counter() - started
+            self._observe(Outcome(call, status, duration_s, encoded, result, digest, error))
+
+
+def _answer(
+    loaded: LoadedModel, parsed: convert.DetectCall, call: Call, queue_s: float
+) -> tuple[DetectResponse, Result]:
+    """All the work of one call, on a worker thread."""
+    result = loaded.pipeline.detect(parsed.image, parsed.options, parsed.source_wh, queue_s)
+    response = convert.detect_response(
+        result,
+        loaded.spec.class_names,
+        request_id=call.request_id,
+        model=call.model,
+        version=call.version,
+        model_digest=loaded.signature.digest,
+    )
+    return response, result
+
+
+def _routed_version(context: Context) -> str:
+    """The version that the caller pinned in the metadata, else the arm that the gateway chose, else none."""
+    metadata = dict(context.invocation_metadata() or ())
+    version = metadata.get(PINNED_VERSION_KEY) or metadata.get(ARM_KEY) or ""
+    return version if isinstance(version, str) else version.decode("ascii", "replace")
+
+
+def _deadline(context: Context) -> float | None:
+    remaining_s = context.time_remaining()
+    return None if remaining_s is None else time.monotonic() + remaining_s
+
+
+def _status(error: BaseException | None, context: Context) -> str:
+    if isinstance(error, asyncio.CancelledError) and context.time_remaining() == 0:
+        return "deadline_exceeded"
+    return code_of(error).name.lower()

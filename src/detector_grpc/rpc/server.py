@@ -1,0 +1,93 @@
+"""The server of one process: its services behind its interceptors, bound to an address."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION_NAME
+from grpc_reflection.v1alpha.reflection import enable_server_reflection
+
+from detector_grpc._gen.detector.v1 import detector_service_pb2, model_service_pb2
+from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import add_DetectorServiceServicer_to_server
+from detector_grpc._gen.detector.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from detector_grpc.rpc import transport
+from detector_grpc.rpc.detector_service import DetectorService
+from detector_grpc.rpc.health import Health
+from detector_grpc.rpc.model_service import ModelService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import grpc.aio
+
+    from detector_grpc.serving.outcome import Outcome
+    from detector_grpc.serving.registry import Registry
+    from detector_grpc.serving.scheduler import Scheduler
+
+SERVICES = [
+    detector_service_pb2.DESCRIPTOR.services_by_name["DetectorService"].full_name,
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+]
+
+
+class DetectorServer:
+    """A gRPC server that answers from a registry.
+
+    Args:
+        registry: The versions.
+        scheduler: The workers.
+        observe: Told the outcome of every picture.
+        interceptors: Outermost first.
+        max_message_bytes: Largest request.
+        max_connection_streams: Most calls at once on one connection.
+        reflection: Whether tools may ask for the contract.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        scheduler: Scheduler,
+        observe: Callable[[Outcome], None],
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        max_message_bytes: int,
+        max_connection_streams: int,
+        *,
+        reflection: bool,
+    ) -> None:
+        self._registry = registry
+        self._health = Health(SERVICES)
+        self._server = transport.aio_server(interceptors, max_message_bytes, max_connection_streams)
+        add_DetectorServiceServicer_to_server(DetectorService(registry, scheduler, observe), self._server)
+        add_ModelServiceServicer_to_server(ModelService(registry), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+        if reflection:
+            enable_server_reflection([*SERVICES, HEALTH_NAME, REFLECTION_NAME], self._server)
+
+    async def start(self, address: str, tls: transport.TlsFiles | None) -> int:
+        """Binds and starts, NOT_SERVING at first; returns the port.
+
+        Raises:
+            SetupInvalid: The address cannot be bound, or a TLS file cannot be read.
+        """
+        port = transport.bind(self._server, address, tls)
+        await self.update_health()
+        await self._server.start()
+        return port
+
+    async def update_health(self) -> None:
+        """Tells health watchers what the registry holds now."""
+        await self._health.update(self._registry)
+
+    async def announce_stop(self) -> None:
+        """Says NOT_SERVING, so that nobody sends new calls; goes on answering."""
+        await self._health.drain()
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no new calls, and waits at most `grace_s` seconds for those in progress."""
+        stopping = asyncio.ensure_future(self._server.stop(grace_s))
+        await asyncio.sleep(0)  # new calls are refused from here on, so nobody begins another watch
+        self._health.end_watches()
+        await stopping

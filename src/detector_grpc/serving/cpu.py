@@ -1,0 +1,36 @@
+"""How many processors this process may really use."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def cpu_limit(cgroup: Path = CGROUP) -> int:
+    """Whole processors that the scheduler's affinity and the control group's quota allow; at least 1.
+
+    ONNX Runtime, OpenCV and BLAS count the host's processors instead, and a container with a quota of 2 on a host with
+    64 would run 64 threads that throttle each other.
+
+    Args:
+        cgroup: Root of the control group file system: version 2 (`cpu.max`) or 1 (`cpu/cpu.cfs_quota_us`).
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(cgroup)
+    return max(1, min(affinity, math.floor(quota) if quota is not None else affinity))
+
+
+def _quota(cgroup: Path) -> float | None:
+    """Processors' worth of time per period, or None without a limit."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)

@@ -1,0 +1,84 @@
+"""What the server tells its observers after every call: one frozen value, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from detector_grpc.serving.pipeline import Result
+
+log = logging.getLogger(__name__)
+
+ANONYMOUS = "anonymous"
+
+
+@dataclass
+class Call:
+    """One call while it is being answered; filled in by the interceptors, from the outermost inwards.
+
+    Attributes:
+        method: Full name, e.g. "/detector.v1.DetectorService/Detect".
+        request_id: The caller's, else made here.
+        caller: Name of the caller as the credentials prove it.
+        model: Name of the model that was chosen; empty before.
+        version: Name of the version that was chosen; empty before.
+        observed: Whether an Outcome told of it.
+    """
+
+    method: str
+    request_id: str
+    caller: str = ANONYMOUS
+    model: str = ""
+    version: str = ""
+    observed: bool = False
+
+
+CURRENT_CALL: ContextVar[Call] = ContextVar("CURRENT_CALL")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture: a unary call, or one frame of a stream.
+
+    Attributes:
+        call: The call it belongs to.
+        status: Canonical code in lower case, e.g. "ok" or "invalid_argument".
+        duration_s: Seconds from the picture's arrival to its answer.
+        encoded: The picture file as sent; None where raw pixels were sent, or the call failed before it was read.
+        result: What was found; None unless status is "ok".
+        model_digest: Digest of the model file that answered; empty where none did.
+        error: What went wrong; None where status is "ok".
+    """
+
+    call: Call
+    status: str
+    duration_s: float
+    encoded: bytes | None = field(default=None, repr=False)
+    result: Result | None = None
+    model_digest: str = ""
+    error: BaseException | None = None
+
+
+class Observers:
+    """Tells several observers; the failure of one is logged, and touches neither the others nor the call.
+
+    Args:
+        observers: Called on the event loop; must not block.
+    """
+
+    def __init__(self, observers: Sequence[Callable[[Outcome], None]]) -> None:
+        self._observers = tuple(observers)
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Tells all of them."""
+        outcome.call.observed = True
+        for observe in self._observers:
+            try:
+                observe(outcome)
+            except Exception:
+                log.exception("an observer failed", extra={"request_id": outcome.call.request_id})

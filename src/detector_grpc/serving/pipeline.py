@@ -1,0 +1,178 @@
+"""One picture through one model: decode, letterbox, run, head, suppress, map back. Each arrow is one function."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from detector_grpc.errors import InvalidRequest, Violation
+from detector_grpc.vision import decode
+from detector_grpc.vision.detections import Detections
+from detector_grpc.vision.heads import HEADS
+from detector_grpc.vision.letterbox import Letterbox, to_tensor
+from detector_grpc.vision.nms import suppress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from detector_grpc.serving.manifest import ModelSpec
+    from detector_grpc.serving.options import DetectOptions, RequestedOptions
+    from detector_grpc.serving.session import Session
+    from detector_grpc.vision.decode import PixelFormat
+
+# What YOLO exports are trained with: samples in [0, 1], grey padding.
+PIXEL_SCALE = 1 / 255
+PAD_VALUE = 114
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """A picture file."""
+
+    data: bytes
+
+    def pixels(self, max_pixels: int) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3), RGB, upright; errors as `vision.decode.decode`."""
+        return decode.decode(self.data, max_pixels)
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """Uncompressed samples, as `vision.decode.from_raw` takes them."""
+
+    data: bytes
+    width: int
+    height: int
+    pixel_format: PixelFormat
+
+    def pixels(self, max_pixels: int) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3), RGB; errors as `vision.decode.from_raw`."""
+        return decode.from_raw(self.data, self.width, self.height, self.pixel_format, max_pixels)
+
+
+Image = EncodedImage | RawImage
+
+
+class Timing(NamedTuple):
+    """Seconds that the parts took."""
+
+    queue_s: float
+    decode_s: float
+    preprocess_s: float
+    inference_s: float
+    postprocess_s: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found in one picture.
+
+    Attributes:
+        detections: Boxes in source px, most confident first, clipped to the picture.
+        image_wh: Size of the picture whose pixels the boxes are in.
+        options: The options that were used.
+        timing: Where the time went.
+    """
+
+    detections: Detections
+    image_wh: tuple[int, int]
+    options: DetectOptions
+    timing: Timing
+
+
+class Pipeline:
+    """Runs pictures through one session. Has no state of its own: any number of threads may call `detect` at once.
+
+    Args:
+        spec: What the model is.
+        session: The model.
+        max_pixels: Largest width * height of a picture.
+    """
+
+    def __init__(self, spec: ModelSpec, session: Session, max_pixels: int) -> None:
+        self._spec = spec
+        self._session = session
+        self._head = HEADS[spec.head]
+        self._max_pixels = max_pixels
+
+    def detect(
+        self,
+        image: Image,
+        requested: RequestedOptions,
+        source_wh: tuple[int, int] | None = None,
+        queue_s: float = 0.0,
+    ) -> Result:
+        """Finds objects in one picture; blocks for as long as that takes.
+
+        Args:
+            image: The picture.
+            requested: The caller's options.
+            source_wh: Size of the picture before the caller shrank it; boxes come back in its pixels.
+            queue_s: Seconds that the picture waited, for the timing.
+
+        Raises:
+            ImageError: The picture cannot be used.
+            InvalidRequest: A class is unknown, or `source_wh` does not fit the picture.
+            InferenceFailed: The runtime refused.
+        """
+        options = requested.over(self._spec.options, self._spec.class_names)
+        started = time.perf_counter()
+        pixels = image.pixels(self._max_pixels)
+        decoded = time.perf_counter()
+        height, width = pixels.shape[:2]
+        _check_source(source_wh, (width, height))
+        letterbox = Letterbox.fit((width, height), self._spec.input_hw, self._spec.letterbox)
+        tensor = to_tensor(letterbox.apply(pixels, PAD_VALUE), PIXEL_SCALE)
+        preprocessed = time.perf_counter()
+        output = self._session.run(tensor)[0][0]
+        inferred = time.perf_counter()
+        candidates = self._head(output, options.thresholds(self._spec.class_names), multi_label=options.multi_label)
+        kept = suppress(
+            candidates,
+            options.iou_threshold,
+            class_agnostic=options.class_agnostic_nms,
+            max_detections=options.max_detections,
+        )
+        boxes = _in_source(letterbox.to_image(kept.xyxy), (width, height), source_wh)
+        return Result(
+            Detections(boxes, kept.confidence, kept.class_id),
+            source_wh or (width, height),
+            options,
+            Timing(
+                queue_s,
+                decoded - started,
+                preprocessed - decoded,
+                inferred - preprocessed,
+                time.perf_counter() - inferred,
+            ),
+        )
+
+
+def _check_source(source_wh: tuple[int, int] | None, image_wh: tuple[int, int]) -> None:
+    """Refuses a source size of another shape, but for the rounding of each side to whole pixels."""
+    if source_wh is None:
+        return
+    (source_width, source_height), (width, height) = source_wh, image_wh
+    # |w/W - h/H| is what rounding each side by at most one pixel can make of equal ratios.
+    difference = abs(width / source_width - height / source_height)
+    if difference > 1 / source_width + 1 / source_height:
+        raise InvalidRequest(
+            [
+                Violation(
+                    "source_size",
+                    f"{source_width} x {source_height} has another aspect ratio than the picture, {width} x {height}",
+                )
+            ]
+        )
+
+
+def _in_source(
+    xyxy: NDArray[np.float32], image_wh: tuple[int, int], source_wh: tuple[int, int] | None
+) -> NDArray[np.float32]:
+    if source_wh is None:
+        return xyxy
+    scale = np.tile(np.divide(source_wh, image_wh), 2).astype(np.float32)
+    return np.multiply(xyxy, scale)

@@ -1,0 +1,273 @@
+"""Every setting, with its unit, range and default. The only module that reads the environment.
+
+A setting comes from a flag, else from the environment, else from the configuration file, else from its default. The
+environment variable of the field `port` of the section `server` is `DETECTOR_SERVER_PORT`, its flag `--server-port`,
+its place in the file `port:` below `server:`. A few have names of their own, which are older than this scheme.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
+
+from detector_grpc.errors import SetupInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+    from pydantic_settings import PydanticBaseSettingsSource
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(ge=0, le=3600)]
+
+MIB = 1024 * 1024
+
+ENVIRONMENT_PREFIX = "DETECTOR_"
+
+
+# How `load` hands the file to Settings, whose constructor takes settings only.
+_FILE: ContextVar[dict[str, Any]] = ContextVar("_FILE")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(_Section):
+    """Where the process listens, and how it stops."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs callers to be known.")
+    port: Port = Field(50051, description="gRPC port; 0 lets the system choose.")
+    metrics_port: Port = Field(9464, description="Prometheus port (HTTP); 0 lets the system choose.")
+    reflection: bool = Field(default=True, description="Whether gRPC reflection tells the contract to tools.")
+    drain_wait_s: Seconds = Field(
+        5.0,
+        description="Seconds between NOT_SERVING and the refusal of new calls after SIGTERM; at least three times the "
+        "interval of the load balancer's health checks. Not waited for after Ctrl-C.",
+    )
+    grace_s: Seconds = Field(20.0, description="Seconds that calls in progress may take to end when the server stops.")
+
+
+class ModelsSettings(_Section):
+    """Which models there are."""
+
+    repository: Path | None = Field(
+        None, description="Folder with `<model>/<version>/model.onnx`. Unset: no repository."
+    )
+    default_model: str | None = Field(
+        None, description="Model that answers where a call names none. Unset: the only one there is, else `yolov9`."
+    )
+    default_version: str = Field("v1", description="Version that answers where nothing else chose one.")
+
+
+class RuntimeSettings(_Section):
+    """What models run on."""
+
+    provider: str = Field(
+        "CPUExecutionProvider", description="ONNX Runtime execution provider that must run the models."
+    )
+    workers: int = Field(
+        0, ge=0, le=1024, description="Pictures looked at at once. 0: one per processor that this process may use."
+    )
+
+
+class LimitsSettings(_Section):
+    """What the process takes on at most. docs/limits.md says what follows for its memory."""
+
+    max_message_bytes: int = Field(16 * MIB, ge=1024, le=1024 * MIB, description="Largest request, in bytes.")
+    max_pixels: int = Field(50_000_000, ge=1, le=2**30, description="Largest width * height of a picture.")
+    max_queue: int = Field(64, ge=0, le=100_000, description="Pictures that may wait for a worker.")
+    max_requests: int = Field(128, ge=1, le=100_000, description="Detection calls at once, in whatever state.")
+    max_bytes_in_flight: int = Field(
+        256 * MIB,
+        ge=4 * MIB,
+        description="Bytes of requests held at once; more wait at their senders. At least twice the largest request.",
+    )
+    receive_timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that a request may take to arrive.")
+    max_connection_streams: int = Field(1024, ge=1, le=2**31 - 1, description="Calls at once on one connection.")
+
+    @model_validator(mode="after")
+    def _largest_request_fits(self) -> LimitsSettings:
+        if self.max_bytes_in_flight < 2 * self.max_message_bytes:
+            raise ValueError(
+                f"max_bytes_in_flight must be at least twice max_message_bytes, got {self.max_bytes_in_flight} and "
+                f"{self.max_message_bytes}"
+            )
+        return self
+
+
+class TlsSettings(_Section):
+    """PEM files for encrypted connections. Unset: no encryption."""
+
+    certificate: Path | None = Field(None, description="The server's certificate chain.")
+    private_key: Path | None = Field(None, description="Its private key.")
+    client_authority: Path | None = Field(
+        None, description="Certificates that sign those of clients; set it to demand one of every client (mTLS)."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> TlsSettings:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("certificate and private_key must be set together")
+        if self.client_authority is not None and self.certificate is None:
+            raise ValueError("client_authority needs certificate and private_key")
+        return self
+
+
+class AuthSettings(_Section):
+    """Who may call."""
+
+    callers_file: Path | None = Field(None, description="YAML file of callers; docs/security.md has its format.")
+    mode: Literal["auto", "open"] = Field(
+        "auto",
+        description="`auto`: without a file of callers only loopback is listened on. `open`: anybody who reaches the "
+        "port may make every call.",
+    )
+
+
+class Settings(BaseSettings):
+    """All of them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="LOG_LEVEL", description="Least important messages that are logged."
+    )
+    model_v1_path: Path = Field(
+        Path("/app/models/yolov9_v1.onnx"),
+        validation_alias="MODEL_V1_PATH",
+        description="Model file to serve as version `v1` of the default model. The default is used if it exists.",
+    )
+    model_v2_path: Path = Field(
+        Path("/app/models/yolov9_v2.onnx"),
+        validation_alias="MODEL_V2_PATH",
+        description="Model file to serve as version `v2` of the default model. The default is used if it exists.",
+    )
+    demo: bool = Field(default=False, description="Serve the bundled detector of codes as well.")
+    server: ServerSettings = ServerSettings()
+    models: ModelsSettings = ModelsSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    limits: LimitsSettings = LimitsSettings()
+    tls: TlsSettings = TlsSettings()
+    auth: AuthSettings = AuthSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - not read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - not read
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags before the environment before the file, which `load` hands over as one of the flags."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _FILE.get())
+
+    @model_validator(mode="after")
+    def _callers_are_known(self) -> Settings:
+        known = self.auth.mode == "open" or self.auth.callers_file or self.tls.client_authority
+        if not known and not _is_loopback(self.server.host):
+            raise ValueError(
+                f"DETECTOR_SERVER_HOST {self.server.host} is not loopback, so callers must be known: set "
+                "DETECTOR_AUTH_CALLERS_FILE or DETECTOR_TLS_CLIENT_AUTHORITY, or DETECTOR_AUTH_MODE=open to let "
+                "anybody in"
+            )
+        return self
+
+
+def load(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:
+    """Reads the settings.
+
+    Args:
+        flags: Values by dotted path as `variables` gives them.
+        file: A YAML file with a mapping per section.
+
+    Raises:
+        SetupInvalid: Settings are wrong; all of them are named.
+    """
+    token = _FILE.set(_read(file) if file else {})
+    try:
+        return Settings(**_nested(flags or {}))
+    except ValidationError as error:
+        raise SetupInvalid([_fault(each) for each in error.errors()]) from error
+    finally:
+        _FILE.reset(token)
+
+
+def variables() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Dotted path, environment variable and description of every setting."""
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            for inner, inner_field in section.model_fields.items():
+                yield f"{name}.{inner}", f"{ENVIRONMENT_PREFIX}{name}_{inner}".upper(), inner_field
+        else:
+            yield name, _variable((name,)), field
+
+
+def _variable(location: tuple[str | int, ...]) -> str:
+    """The environment variable of a setting by its place."""
+    if len(location) == 1:
+        field = Settings.model_fields.get(str(location[0]))
+        alias = field.validation_alias if field is not None else location[0]
+        if isinstance(alias, str) and alias.isupper():
+            return alias
+    return (ENVIRONMENT_PREFIX + "_".join(map(str, location))).upper()
+
+
+def _fault(error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    if error["type"] == "extra_forbidden":
+        return f"{_variable(error['loc'])}: there is no such setting"
+    if error["type"] == "value_error":
+        return f"{_variable(error['loc'])}: {message}"
+    return f"{_variable(error['loc'])}: {message}, got {error['input']!r}"
+
+
+def _nested(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted path as one mapping per section."""
+    nested: dict[str, Any] = {}
+    for path, value in flags.items():
+        *sections, name = path.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return nested
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that does not exist
+        raise SetupInvalid([f"cannot read the configuration file {file}: {error}"]) from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise SetupInvalid([f"the configuration file {file} is no mapping of sections"])
+    return content
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Pure functions on arrays and bytes. No asyncio, no model runtime, no network, no files."""

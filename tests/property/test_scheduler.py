@@ -1,0 +1,195 @@
+"""What holds for every sequence of submitting, leaving, waiting and finishing.
+
+The threads are ours as well as the clock, so that every example runs the same way each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector_grpc.errors import DeadlineExpired, QueueFull
+from detector_grpc.serving.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TIMEOUT_S = 20
+
+
+@dataclass
+class Submit:
+    deadline_s: int | None
+    fails: bool
+
+
+@dataclass
+class Leave:
+    which: int
+
+
+@dataclass
+class Finish:
+    which: int
+
+
+@dataclass
+class Pass:
+    seconds: int
+
+
+@dataclass
+class Turn:
+    """Lets the loop run once: leaving and finishing may fall into the same turn, or not."""
+
+
+steps = st.lists(
+    st.one_of(
+        st.builds(Submit, st.one_of(st.none(), st.integers(0, 5)), st.booleans()),
+        st.builds(Leave, st.integers(0, 30)),
+        st.builds(Finish, st.integers(0, 30)),
+        st.builds(Pass, st.integers(1, 3)),
+        st.just(Turn()),
+    ),
+    max_size=40,
+)
+
+
+@dataclass(eq=False)
+class Job:
+    number: int
+    deadline: float | None
+    fails: bool
+    task: asyncio.Task[object] | None = None
+    began_at: list[float] = field(default_factory=list)
+    left: bool = False
+
+
+class Threads(Executor):
+    """Threads that take a job when it is given to them, and finish it when the script says so."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._held: list[tuple[float, Future[Any], Callable[..., Any], tuple[Any, ...]]] = []
+        self.most = 0
+        self.began_at = 0.0
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        self._held.append((self._clock(), done, function, args))
+        self.most = max(self.most, len(self._held))
+        return done
+
+    def finish(self, which: int = 0) -> bool:
+        """Finishes one of those that run; tells whether there was one."""
+        if not self._held:
+            return False
+        self.began_at, done, function, args = self._held.pop(which % len(self._held))
+        try:
+            done.set_result(function(*args))
+        except Exception as error:  # noqa: BLE001 - as the real ones do
+            done.set_exception(error)
+        return True
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        assert not self._held
+
+
+class World:
+    """A scheduler, its clock, its threads and the jobs."""
+
+    def __init__(self, workers: int, max_queue: int) -> None:
+        self.now = 0.0
+        self.jobs: list[Job] = []
+        self.scheduler = Scheduler(workers, max_queue, lambda: self.now)
+        self.scheduler._threads.shutdown()
+        self.threads = Threads(lambda: self.now)
+        self.scheduler._threads = self.threads  # type: ignore[assignment]
+
+    def submit(self, step: Submit) -> None:
+        deadline = None if step.deadline_s is None else self.now + step.deadline_s
+        job = Job(len(self.jobs), deadline, step.fails)
+
+        def work(waited_s: float) -> int:
+            assert waited_s >= 0
+            job.began_at.append(self.threads.began_at)
+            if job.fails:
+                raise KeyError(job.number)
+            return job.number
+
+        job.task = asyncio.create_task(self.scheduler.submit(work, deadline))
+        self.jobs.append(job)
+
+    async def take(self, step: object) -> None:
+        match step:
+            case Submit():
+                self.submit(step)
+            case Leave(which) if self.jobs:
+                job = self.jobs[which % len(self.jobs)]
+                assert job.task is not None
+                job.left |= job.task.cancel()
+            case Finish(which):
+                self.threads.finish(which)
+            case Pass(seconds):
+                self.now += seconds
+            case Turn():
+                await asyncio.sleep(0)
+
+    async def finish_all(self) -> None:
+        """Ends what runs until nothing is left; a job that nobody ever runs stays, and the caller's timeout tells."""
+        quiet = 0
+        while quiet < 10:
+            quiet = 0 if self.threads.finish() else quiet + 1
+            await asyncio.sleep(0)
+
+
+async def play(workers: int, max_queue: int, script: list[object]) -> None:
+    world = World(workers, max_queue)
+    for step in script:
+        await world.take(step)
+        assert world.scheduler.depth <= max_queue + workers
+    await world.finish_all()
+    tasks = [job.task for job in world.jobs if job.task is not None]
+    assert all(task.done() for task in tasks)  # every submit ends
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(TIMEOUT_S):
+        await world.scheduler.close()
+    assert world.scheduler.depth == 0
+    assert world.threads.most <= workers
+    for job, result in zip(world.jobs, results, strict=True):
+        check(job, result)
+    told = sum(isinstance(result, (QueueFull, DeadlineExpired)) for result in results)
+    assert told <= sum(world.scheduler.shed.values()) <= sum(not job.began_at for job in world.jobs)
+
+
+def check(job: Job, result: object) -> None:
+    assert len(job.began_at) <= 1
+    if job.began_at and job.deadline is not None:
+        assert job.began_at[0] < job.deadline
+    match result:
+        case asyncio.CancelledError():
+            assert job.left
+        case DeadlineExpired():
+            assert job.deadline is not None
+            assert not job.began_at
+        case QueueFull():
+            assert not job.began_at
+        case KeyError():
+            assert result.args == (job.number,)
+            assert job.fails
+            assert job.began_at
+        case _:
+            assert result == job.number
+            assert not job.fails
+            assert job.began_at
+
+
+@settings(max_examples=500)
+@given(st.integers(1, 3), st.integers(0, 4), steps)
+def test_every_job_ends_in_one_of_the_ways_that_are_drawn(workers: int, max_queue: int, script: list[object]) -> None:
+    asyncio.run(play(workers, max_queue, script))

@@ -1,0 +1,1 @@
+"""What tests are made of: real server processes, real model files, pictures, certificates."""

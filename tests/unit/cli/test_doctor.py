@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING
+
+from click.testing import CliRunner
+
+from detector_grpc.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FREE_PORTS = ("--server-port", "0", "--server-metrics-port", "0")
+
+
+def examine(*flags: str) -> tuple[int, dict[str, dict[str, str]]]:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(main, ["doctor", "--json", *FREE_PORTS, *flags])
+    return result.exit_code, {finding["what"]: finding for finding in json.loads(result.stdout)}
+
+
+def test_a_machine_that_can_serve_has_no_fault() -> None:
+    exit_code, findings = examine("--demo")
+    assert exit_code == 0
+    assert {"ONNX Runtime", "provider", "codes v1", "codes v2", "threads", "memory", "gRPC port"} <= findings.keys()
+    assert all(finding["verdict"] != "fault" for finding in findings.values())
+
+
+def test_table_says_the_same_as_json() -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(main, ["doctor", *FREE_PORTS, "--demo"])
+    assert result.exit_code == 0
+    assert "codes v1" in result.stdout
+    assert "256 x 256" in result.stdout
+
+
+def test_no_models_is_a_fault_that_says_what_to_set() -> None:
+    exit_code, findings = examine()
+    assert exit_code == 1
+    assert "DETECTOR_MODELS_REPOSITORY" in findings["models"]["detail"]
+
+
+def test_a_corrupt_model_is_a_fault_of_its_version_only(tmp_path: Path) -> None:
+    folder = tmp_path / "street" / "v1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"not a model")
+    exit_code, findings = examine("--demo", "--models-repository", str(tmp_path))
+    assert exit_code == 1
+    assert findings["street v1"]["verdict"] == "fault"
+    assert findings["codes v1"]["verdict"] == "ok"
+
+
+def test_a_set_path_that_is_missing_names_its_variable(tmp_path: Path) -> None:
+    _, findings = examine("--model-v1-path", str(tmp_path / "absent.onnx"))
+    assert findings["yolov9 v1"]["verdict"] == "fault"
+    assert "MODEL_V1_PATH" in findings["yolov9 v1"]["detail"]
+
+
+def test_a_provider_that_is_not_there_is_a_fault_that_names_those_that_are() -> None:
+    exit_code, findings = examine("--demo", "--runtime-provider", "CUDAExecutionProvider")
+    assert exit_code == 1
+    assert "CPUExecutionProvider" in findings["provider"]["detail"]
+
+
+def test_a_busy_port_is_a_fault() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        exit_code, findings = examine("--demo", "--server-port", str(port))
+    assert exit_code == 1
+    assert findings["gRPC port"]["verdict"] == "fault"
+    assert str(port) in findings["gRPC port"]["detail"]
+
+
+def test_more_memory_for_requests_than_there_is_is_a_warning() -> None:
+    exit_code, findings = examine("--demo", "--limits-max-bytes-in-flight", str(2**50))
+    assert exit_code == 0
+    assert findings["memory"]["verdict"] == "warning"
+
+
+def test_a_default_version_that_is_not_there_is_a_warning() -> None:
+    _, findings = examine("--demo", "--models-default-version", "v9")
+    assert findings["default version"]["verdict"] == "warning"
+
+
+def test_unreadable_files_for_access_are_faults(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.pem")
+    exit_code, findings = examine("--demo", "--tls-certificate", absent, "--tls-private-key", absent)
+    assert exit_code == 1
+    assert absent in findings["TLS"]["detail"]
+
+
+def test_wrong_settings_are_all_named_and_nothing_is_examined() -> None:
+    result = CliRunner().invoke(main, ["doctor", "--server-port", "x", "--limits-max-queue", "-1"])
+    assert result.exit_code == 2
+    assert "DETECTOR_SERVER_PORT" in result.stderr
+    assert "DETECTOR_LIMITS_MAX_QUEUE" in result.stderr
+    assert "Traceback" not in result.output

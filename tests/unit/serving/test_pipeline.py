@@ -1,0 +1,115 @@
+"""One picture through a model that answers what the test wants."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector_grpc.errors import ImageTooLarge, InferenceFailed, InvalidRequest
+from detector_grpc.serving.manifest import ModelSpec
+from detector_grpc.serving.options import DetectOptions, RequestedOptions
+from detector_grpc.serving.pipeline import Pipeline, RawImage
+from detector_grpc.serving.session import Signature
+
+WIDTH, HEIGHT = 128, 64
+
+
+class FakeSession:
+    """Says that the given boxes, model px, are there; keeps what it was asked."""
+
+    def __init__(self, *columns: tuple[float, ...]) -> None:
+        self.signature = Signature((64, 64), ((1, 6, 21),), {}, "sha256:0", "CPUExecutionProvider")
+        self.tensors: list[np.ndarray] = []
+        self._output = np.zeros((1, 6, 21), np.float32)
+        for index, column in enumerate(columns):
+            self._output[0, :, index] = column
+
+    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
+        self.tensors.append(tensor)
+        return [self._output]
+
+
+def pipeline(session: FakeSession, options: DetectOptions | None = None, max_pixels: int = 10_000) -> Pipeline:
+    spec = ModelSpec(("car", "bus"), "xyxy", "center", (64, 64), options or DetectOptions())
+    return Pipeline(spec, session, max_pixels)
+
+
+PICTURE = RawImage(bytes([255, 0, 51]) * (WIDTH * HEIGHT), WIDTH, HEIGHT, "RGB24")
+
+
+def test_boxes_come_back_in_pixels_of_the_picture() -> None:
+    # 128 x 64 lies in 64 x 64 at half its size, from y = 16 to y = 48.
+    session = FakeSession((10, 20, 30, 40, 0.9, 0.1), (0, 0, 64, 64, 0.0, 0.6))
+    result = pipeline(session).detect(PICTURE, RequestedOptions())
+    np.testing.assert_allclose(result.detections.xyxy, [[20, 8, 60, 48], [0, 0, 128, 64]])
+    np.testing.assert_allclose(result.detections.confidence, [0.9, 0.6])
+    assert result.detections.class_id.tolist() == [0, 1]
+    assert result.image_wh == (WIDTH, HEIGHT)
+
+
+def test_the_model_sees_rgb_in_zero_to_one_with_grey_padding() -> None:
+    session = FakeSession()
+    pipeline(session).detect(PICTURE, RequestedOptions())
+    (tensor,) = session.tensors
+    assert tensor.shape == (1, 3, 64, 64)
+    np.testing.assert_allclose(tensor[0, :, 32, 32], [1, 0, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(tensor[0, :, 15, 32], [114 / 255] * 3, rtol=1e-6)
+
+
+def test_boxes_come_back_in_pixels_of_the_source_when_the_caller_shrank_it() -> None:
+    session = FakeSession((10, 20, 30, 40, 0.9, 0.1))
+    result = pipeline(session).detect(PICTURE, RequestedOptions(), source_wh=(1280, 640))
+    np.testing.assert_allclose(result.detections.xyxy, [[200, 80, 600, 480]])
+    assert result.image_wh == (1280, 640)
+
+
+@pytest.mark.parametrize("source_wh", [(1281, 640), (1280, 641), (1285, 640), (1270, 640)])
+def test_a_source_size_may_differ_by_the_rounding_of_a_side(source_wh: tuple[int, int]) -> None:
+    assert pipeline(FakeSession()).detect(PICTURE, RequestedOptions(), source_wh).image_wh == source_wh
+
+
+@pytest.mark.parametrize("source_wh", [(640, 1280), (1320, 640), (1280, 660), (64, 64)])
+def test_a_source_size_of_another_shape_is_refused(source_wh: tuple[int, int]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        pipeline(FakeSession()).detect(PICTURE, RequestedOptions(), source_wh)
+    assert [violation.field for violation in caught.value.violations] == ["source_size"]
+
+
+def test_the_options_that_were_used_are_told_and_used() -> None:
+    columns = [(i * 10, 20, i * 10 + 5, 25, 0.9 - i / 10, 0.0) for i in range(4)]
+    version = DetectOptions(confidence_threshold=0.65, max_detections=2)
+    result = pipeline(FakeSession(*columns), version).detect(PICTURE, RequestedOptions())
+    assert result.options == version
+    np.testing.assert_allclose(result.detections.confidence, [0.9, 0.8])
+    asked = RequestedOptions(confidence_threshold=0.55, max_detections=10)
+    result = pipeline(FakeSession(*columns), version).detect(PICTURE, asked)
+    np.testing.assert_allclose(result.detections.confidence, [0.9, 0.8, 0.7, 0.6])
+
+
+def test_unknown_classes_are_refused_before_any_pixel_is_touched() -> None:
+    with pytest.raises(InvalidRequest, match="cat"):
+        pipeline(FakeSession(), max_pixels=1).detect(PICTURE, RequestedOptions(classes=("cat",)))
+
+
+def test_the_limit_of_pixels_applies_to_raw_pictures() -> None:
+    session = FakeSession()
+    with pytest.raises(ImageTooLarge):
+        pipeline(session, max_pixels=WIDTH * HEIGHT - 1).detect(PICTURE, RequestedOptions())
+    assert session.tensors == []
+
+
+def test_a_runtime_that_refuses_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = FakeSession()
+
+    def refuse(_: np.ndarray) -> list[np.ndarray]:
+        raise InferenceFailed
+
+    monkeypatch.setattr(session, "run", refuse)
+    with pytest.raises(InferenceFailed):
+        pipeline(session).detect(PICTURE, RequestedOptions())
+
+
+def test_the_time_in_the_queue_is_passed_on_and_every_part_takes_some() -> None:
+    timing = pipeline(FakeSession()).detect(PICTURE, RequestedOptions(), queue_s=1.25).timing
+    assert timing.queue_s == 1.25
+    assert all(seconds > 0 for seconds in timing)

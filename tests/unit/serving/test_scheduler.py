@@ -1,0 +1,372 @@
+"""Who gets a worker, and when. The clock is ours; workers are held by gates, never by sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
+from detector_grpc.serving.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TIMEOUT_S = 20
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Gate:
+    """A job that says when it began, and goes on until it is told to end."""
+
+    def __init__(self, value: object = None, error: BaseException | None = None) -> None:
+        self.runs = 0
+        self.waited_s: float | None = None
+        self._value, self._error = value, error
+        self._loop = asyncio.get_running_loop()
+        self._began = asyncio.Event()
+        self._open = threading.Event()
+
+    def __call__(self, waited_s: float) -> object:
+        self.runs += 1
+        self.waited_s = waited_s
+        self._loop.call_soon_threadsafe(self._began.set)
+        assert self._open.wait(TIMEOUT_S)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    async def began(self) -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            await self._began.wait()
+
+    def open(self) -> None:
+        self._open.set()
+
+
+def opened(value: object = None, error: BaseException | None = None) -> Gate:
+    gate = Gate(value, error)
+    gate.open()
+    return gate
+
+
+async def turn() -> None:
+    """Lets everything that is ready to go on do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def busy(scheduler: Scheduler) -> AsyncIterator[list[asyncio.Task[object]]]:
+    """All workers hold a job; the tasks are those jobs."""
+    gates = [Gate(f"busy {n}") for n in range(scheduler.workers)]
+    tasks = [asyncio.create_task(scheduler.submit(gate)) for gate in gates]
+    for gate in gates:
+        await gate.began()
+    try:
+        yield tasks
+    finally:
+        for gate in gates:
+            gate.open()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def waiting(scheduler: Scheduler, *works: Gate, deadline: float | None = None) -> list[asyncio.Task[object]]:
+    tasks = [asyncio.create_task(scheduler.submit(work, deadline)) for work in works]
+    await turn()
+    return tasks
+
+
+async def ended(*tasks: asyncio.Task[object]) -> list[object]:
+    async with asyncio.timeout(TIMEOUT_S):
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_job_gets_its_own_value_and_the_time_it_waited() -> None:
+    clock = Clock()
+    scheduler = Scheduler(1, 10, clock)
+    async with busy(scheduler):
+        gates = [opened(n) for n in range(3)]
+        tasks = await waiting(scheduler, *gates)
+        clock.now += 2.5
+    assert await ended(*tasks) == [0, 1, 2]
+    assert [gate.waited_s for gate in gates] == [2.5, 2.5, 2.5]
+    await scheduler.close()
+
+
+async def test_a_job_on_a_free_worker_did_not_wait() -> None:
+    scheduler, gate = Scheduler(1, 0, Clock()), opened("value")
+    assert await scheduler.submit(gate) == "value"
+    assert gate.waited_s == 0
+    await scheduler.close()
+
+
+async def test_jobs_begin_in_the_order_in_which_they_came() -> None:
+    scheduler = Scheduler(1, 10, Clock())
+    order: list[int] = []
+    async with busy(scheduler):
+        tasks = [asyncio.create_task(scheduler.submit(lambda _, n=n: order.append(n))) for n in range(6)]
+        await turn()
+    await ended(*tasks)
+    assert order == [0, 1, 2, 3, 4, 5]
+    await scheduler.close()
+
+
+async def test_as_many_jobs_run_at_once_as_there_are_workers() -> None:
+    scheduler = Scheduler(3, 10, Clock())
+    async with busy(scheduler):
+        late = Gate("late")
+        tasks = await waiting(scheduler, late)
+        assert scheduler.depth == 1
+        assert late.runs == 0
+        late.open()
+    assert await ended(*tasks) == ["late"]
+    await scheduler.close()
+
+
+async def test_a_waiting_job_that_is_cancelled_leaves_the_queue_at_once_and_its_neighbours_finish() -> None:
+    scheduler = Scheduler(1, 10, Clock())
+    async with busy(scheduler):
+        gates = [opened(n) for n in range(3)]
+        tasks = await waiting(scheduler, *gates)
+        assert scheduler.depth == 3
+        tasks[1].cancel()
+        await turn()
+        assert scheduler.depth == 2
+        assert tasks[1].cancelled()
+    assert await ended(tasks[0], tasks[2]) == [0, 2]
+    assert [gate.runs for gate in gates] == [1, 0, 1]
+    assert scheduler.shed["cancelled"] == 1
+    await scheduler.close()
+
+
+async def test_a_cancelled_job_gives_its_place_in_the_queue_to_another() -> None:
+    scheduler = Scheduler(1, 1, Clock())
+    async with busy(scheduler):
+        (first,) = await waiting(scheduler, opened())
+        first.cancel()
+        await turn()
+        (second,) = await waiting(scheduler, opened("second"))
+    assert await ended(second) == ["second"]
+    await scheduler.close()
+
+
+@pytest.mark.parametrize("leaving", range(4))
+async def test_one_of_four_that_leaves_does_not_strand_the_other_three(leaving: int) -> None:
+    scheduler = Scheduler(2, 10, Clock())
+    gates = [Gate(n) for n in range(4)]
+    tasks = await waiting(scheduler, *gates)
+    await gates[0].began()
+    await gates[1].began()
+    tasks[leaving].cancel()
+    await turn()
+    for gate in gates:
+        gate.open()
+    results = await ended(*tasks)
+    assert isinstance(results.pop(leaving), asyncio.CancelledError)
+    assert results == [n for n in range(4) if n != leaving]
+    assert [gate.runs for gate in gates] == [int(n < 2 or n != leaving) for n in range(4)]
+    async with asyncio.timeout(TIMEOUT_S):
+        await scheduler.close()
+
+
+async def test_a_job_cancelled_in_the_turn_in_which_a_worker_comes_free_is_not_run() -> None:
+    scheduler = Scheduler(1, 10, Clock())
+    gates = [opened("left"), opened("stayed")]
+    async with busy(scheduler):
+        left, stayed = await waiting(scheduler, *gates)
+        left.cancel()  # its task is told of it only after this turn of the loop
+        scheduler.workers += 1
+        scheduler._fill()  # what happens when a worker comes free in this very turn
+        assert scheduler.depth == 0
+    assert await ended(stayed) == ["stayed"]
+    assert left.cancelled()
+    assert gates[0].runs == 0
+    assert scheduler.shed == {"cancelled": 1}
+    await scheduler.close()
+
+
+async def test_an_expired_job_is_never_run_and_its_caller_is_told() -> None:
+    clock = Clock()
+    scheduler = Scheduler(1, 10, clock)
+    async with busy(scheduler):
+        gate, patient = opened(), opened("patient")
+        (task,) = await waiting(scheduler, gate, deadline=clock.now + 1)
+        (other,) = await waiting(scheduler, patient, deadline=clock.now + 10)
+        clock.now += 1.5
+    result = await ended(task, other)
+    assert isinstance(result[0], DeadlineExpired)
+    assert result[0].metadata == {"waitedMs": "1500"}
+    assert result[1] == "patient"
+    assert gate.runs == 0
+    assert scheduler.shed == {"expired": 1}
+    await scheduler.close()
+
+
+@pytest.mark.parametrize(("margin_s", "runs"), [(0.0, 0), (0.001, 1)])
+async def test_a_job_is_begun_only_before_its_deadline(margin_s: float, runs: int) -> None:
+    clock = Clock()
+    scheduler, gate = Scheduler(1, 10, clock), opened()
+    async with busy(scheduler):
+        (task,) = await waiting(scheduler, gate, deadline=clock.now + 1)
+        clock.now += 1 - margin_s
+    await ended(task)
+    assert gate.runs == runs
+    await scheduler.close()
+
+
+async def test_a_job_that_comes_too_late_is_not_run_though_a_worker_is_free() -> None:
+    clock = Clock()
+    scheduler, gate = Scheduler(1, 10, clock), opened()
+    with pytest.raises(DeadlineExpired):
+        await scheduler.submit(gate, clock.now - 1)
+    assert gate.runs == 0
+    await scheduler.close()
+
+
+async def test_a_waiting_job_whose_caller_left_at_its_deadline_counts_as_expired() -> None:
+    # gRPC cancels a call when its deadline passes, which may be before a worker looks at the job.
+    clock = Clock()
+    scheduler = Scheduler(1, 10, clock)
+    async with busy(scheduler):
+        (task,) = await waiting(scheduler, opened(), deadline=clock.now + 1)
+        clock.now += 2
+        task.cancel()
+        await turn()
+        assert scheduler.shed == {"expired": 1}
+    await scheduler.close()
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
+    clock = Clock()
+    scheduler = Scheduler(2, 2, clock)
+    first = Gate()
+    (task,) = await waiting(scheduler, first)
+    await first.began()
+    clock.now += 4  # the only job so far took 4 s
+    first.open()
+    await ended(task)
+    async with busy(scheduler):
+        queued = await waiting(scheduler, opened(), opened())
+        with pytest.raises(QueueFull) as caught:
+            await scheduler.submit(opened())
+        # Two wait, the caller would be third, two workers: 1.5 times the running mean, which 4 s moved by a tenth.
+        assert caught.value.retry_after_s == pytest.approx(4 * 0.1 * 3 / 2)
+        assert caught.value.metadata == {"maxQueue": "2"}
+        assert scheduler.shed == {"queue_full": 1}
+        assert scheduler.depth == 2
+    assert not any(isinstance(result, BaseException) for result in await ended(*queued))
+    await scheduler.close()
+
+
+async def test_a_queue_of_nothing_still_lets_free_workers_be_used() -> None:
+    scheduler = Scheduler(2, 0, Clock())
+    async with busy(scheduler):
+        with pytest.raises(QueueFull):
+            await scheduler.submit(opened())
+    assert await scheduler.submit(opened("again")) == "again"
+    await scheduler.close()
+
+
+async def test_an_exception_stays_with_its_job() -> None:
+    scheduler = Scheduler(1, 10, Clock())
+    async with busy(scheduler):
+        tasks = await waiting(scheduler, opened("a"), opened(error=KeyError("b")), opened("c"))
+    results = await ended(*tasks)
+    assert results[0] == "a"
+    assert isinstance(results[1], KeyError)
+    assert results[2] == "c"
+    assert await scheduler.submit(opened("d")) == "d"
+    await scheduler.close()
+
+
+@pytest.mark.parametrize("error", [None, ValueError("nobody listens")])
+async def test_a_caller_that_leaves_while_its_job_runs_disturbs_nobody(error: BaseException | None) -> None:
+    scheduler = Scheduler(1, 10, Clock())
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    gate = Gate("unheard", error)
+    (task,) = await waiting(scheduler, gate)
+    await gate.began()
+    (next_one,) = await waiting(scheduler, opened("next"))
+    task.cancel()
+    await turn()
+    assert task.cancelled()
+    assert not next_one.done()  # the worker is not free yet
+    gate.open()
+    assert await ended(next_one) == ["next"]
+    await scheduler.close()
+    gc.collect()
+    assert complaints == []
+    assert scheduler.shed == {}  # it was run
+
+
+async def test_closing_waits_for_what_was_accepted_and_refuses_the_rest() -> None:
+    scheduler = Scheduler(1, 10, Clock())
+    running, queued = Gate("running"), opened("queued")
+    tasks = await waiting(scheduler, running, queued)
+    await running.began()
+    closing = asyncio.create_task(scheduler.close())
+    await turn()
+    with pytest.raises(ShuttingDown):
+        await scheduler.submit(opened())
+    assert not closing.done()
+    running.open()
+    assert await ended(*tasks) == ["running", "queued"]
+    assert await ended(closing) == [None]
+
+
+async def test_closing_waits_for_a_job_whose_caller_left() -> None:
+    scheduler = Scheduler(1, 10, Clock())
+    gate = Gate()
+    (task,) = await waiting(scheduler, gate)
+    await gate.began()
+    task.cancel()
+    closing = asyncio.create_task(scheduler.close())
+    await turn()
+    assert not closing.done()
+    gate.open()
+    assert await ended(closing) == [None]
+
+
+async def test_closing_ends_when_the_last_waiting_job_is_cancelled_or_expires() -> None:
+    clock = Clock()
+    scheduler = Scheduler(1, 10, clock)
+    async with busy(scheduler):
+        cancelled, expired = await waiting(scheduler, opened(), opened(), deadline=clock.now + 1)
+        cancelled.cancel()
+        closing = asyncio.create_task(scheduler.close())
+        clock.now += 2
+    await ended(expired)
+    assert await ended(closing) == [None]
+
+
+async def test_closing_an_idle_scheduler_ends_at_once_and_twice() -> None:
+    scheduler = Scheduler(1, 10, Clock())
+    async with asyncio.timeout(TIMEOUT_S):
+        await scheduler.close()
+        await scheduler.close()
+
+
+async def test_the_depth_is_what_waits_and_not_what_runs() -> None:
+    scheduler = Scheduler(2, 10, Clock())
+    assert scheduler.depth == 0
+    async with busy(scheduler):
+        assert scheduler.depth == 0
+        tasks = await waiting(scheduler, opened(), opened(), opened())
+        assert scheduler.depth == 3
+    await ended(*tasks)
+    assert scheduler.depth == 0
+    with suppress(ShuttingDown):
+        await scheduler.close()

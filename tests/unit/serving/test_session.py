@@ -1,0 +1,135 @@
+"""What can be served, and what is refused with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto
+
+from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid
+from detector_grpc.serving import session as module
+from detector_grpc.serving.session import CPU_PROVIDER, OnnxSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Make = Callable[..., Path]
+
+
+def test_the_signature_says_what_the_file_is(make_onnx: Make) -> None:
+    path = make_onnx(metadata={"names": '["a", "b"]', "model_family": "yolo9"})
+    signature = OnnxSession(path).signature
+    assert signature.input_hw == (32, 48)
+    assert signature.output_shapes == ((1, 6, 21),)
+    assert signature.metadata == {"names": '["a", "b"]', "model_family": "yolo9"}
+    assert signature.digest == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert signature.provider == CPU_PROVIDER
+
+
+def test_files_that_differ_have_different_digests(make_onnx: Make) -> None:
+    first, second = make_onnx(name="a.onnx"), make_onnx(name="b.onnx", metadata={"x": "y"})
+    assert OnnxSession(first).signature.digest != OnnxSession(second).signature.digest
+
+
+def test_a_tensor_is_run(make_onnx: Make) -> None:
+    outputs = OnnxSession(make_onnx()).run(np.full((1, 3, 32, 48), 0.5, np.float32))
+    assert len(outputs) == 1
+    np.testing.assert_allclose(outputs[0], np.full((1, 6, 21), 0.5, np.float32))
+
+
+@pytest.mark.parametrize("batch", ["batch", None, 1])
+def test_a_dynamic_batch_is_taken(make_onnx: Make, batch: str | int | None) -> None:
+    path = make_onnx(inputs=(("images", TensorProto.FLOAT, (batch, 3, 32, 48)),))
+    assert OnnxSession(path).signature.input_hw == (32, 48)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "seen"),
+    [
+        ([("images", TensorProto.FLOAT16, (1, 3, 32, 48))], r"images tensor\(float16\) \[1, 3, 32, 48\]"),
+        ([("images", TensorProto.FLOAT, (1, 3, "height", "width"))], r"\[1, 3, 'height', 'width'\]"),
+        ([("images", TensorProto.FLOAT, (1, 3, None, 48))], r"\[1, 3, None, 48\]"),
+        ([("images", TensorProto.FLOAT, (1, 1, 32, 48))], r"\[1, 1, 32, 48\]"),
+        ([("images", TensorProto.FLOAT, (2, 3, 32, 48))], r"\[2, 3, 32, 48\]"),
+        ([("images", TensorProto.FLOAT, (1, 32, 48, 3))], r"\[1, 32, 48, 3\]"),
+        ([("images", TensorProto.FLOAT, (3, 32, 48))], r"\[3, 32, 48\]"),
+        (
+            [("images", TensorProto.FLOAT, (1, 3, 32, 48)), ("scale", TensorProto.FLOAT, (1, 2))],
+            r"images tensor\(float\) \[1, 3, 32, 48\], scale tensor\(float\) \[1, 2\]",
+        ),
+    ],
+    ids=["float16", "dynamic size", "unnamed size", "grey", "batch of two", "channels last", "no batch", "two inputs"],
+)
+def test_an_input_that_no_detector_has_is_refused_and_shown(make_onnx: Make, inputs: object, seen: str) -> None:
+    with pytest.raises(ModelInvalid, match=rf"fixed size; this has .*{seen}$"):
+        OnnxSession(make_onnx(inputs=inputs))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", bytes(1000)], ids=["empty", "text", "zeros"])
+def test_a_file_that_is_no_model_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelInvalid) as caught:
+        OnnxSession(path)
+    assert str(path) in caught.value.message
+
+
+def test_a_truncated_model_is_refused(make_onnx: Make) -> None:
+    path = make_onnx()
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ModelInvalid, match="ONNX Runtime cannot load it"):
+        OnnxSession(path)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match=r"model\.onnx: cannot be read: No such file"):
+        OnnxSession(tmp_path / "model.onnx")
+
+
+def test_a_provider_that_is_not_available_is_refused_with_those_that_are(make_onnx: Make) -> None:
+    with pytest.raises(ModelInvalid, match=rf"NoSuchProvider is not available .* it has .*{CPU_PROVIDER}"):
+        OnnxSession(make_onnx(), provider="NoSuchProvider")
+
+
+def test_a_provider_that_would_silently_be_another_is_refused(make_onnx: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What ONNX Runtime does when a GPU library cannot be loaded: it lists the provider, and runs on the CPU.
+    path = make_onnx()
+    plain = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", CPU_PROVIDER])
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda name, options, **_: plain(name, options, providers=[CPU_PROVIDER])
+    )
+    with pytest.raises(ModelInvalid, match="CUDAExecutionProvider was asked for, CPUExecutionProvider would run it"):
+        OnnxSession(path, provider="CUDAExecutionProvider")
+
+
+def test_each_run_gets_the_threads_that_were_given(make_onnx: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, given = make_onnx(), []
+    plain = onnxruntime.InferenceSession
+
+    def spy(name: str, options: onnxruntime.SessionOptions, **kwargs: object) -> onnxruntime.InferenceSession:
+        given.append((options.intra_op_num_threads, options.inter_op_num_threads))
+        return plain(name, options, **kwargs)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
+    OnnxSession(path, intra_op_threads=3)
+    assert given == [(3, 1)]
+
+
+def test_a_tensor_that_the_runtime_refuses_is_a_failed_inference_with_its_cause(make_onnx: Make) -> None:
+    with pytest.raises(InferenceFailed) as caught:
+        OnnxSession(make_onnx()).run(np.zeros((1, 3, 5, 5), np.float32))
+    assert caught.value.__cause__ is not None
+    assert caught.value.message == "the model could not be run on this picture"
+
+
+def test_without_a_runtime_the_operator_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(SetupInvalid, match=r"detector-grpc\[cpu\]"):
+        module.import_onnxruntime()
