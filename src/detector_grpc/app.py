@@ -128,11 +128,12 @@ def workers(settings: Settings) -> int:
 def request_memory_bytes(settings: Settings) -> int:
     """Most bytes that pictures may take, beyond what the idle process has.
 
-    Of a message there are at most three copies, as received, as parsed and as handed on; of a picture's pixels two, as
-    decoded and as turned upright, on each worker.
+    Of a message there are at most three copies, as received, as parsed and as handed on. A pixel takes three bytes as
+    decoded; beside them its copy as turned upright, three more, or the coefficients of a progressive JPEG, two for each
+    of at most four components, on each worker.
     """
     limits = settings.limits
-    return 3 * limits.max_bytes_in_flight + workers(settings) * 2 * 3 * limits.max_pixels
+    return 3 * limits.max_bytes_in_flight + workers(settings) * (3 + 2 * 4) * limits.max_pixels
 
 
 def log_as_json(level: str) -> None:

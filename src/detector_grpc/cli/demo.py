@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from detector_grpc.client import AsyncDetector, DetectOptions
 if TYPE_CHECKING:
     from detector_grpc.app import Addresses
 
-COMMAND = Path(sys.argv[0]).resolve()
+COMMAND = shlex.quote(str(Path(sys.argv[0]).resolve()))
 PICTURE = app.BUNDLED / "pictures" / "desk.jpg"
 
 

@@ -168,8 +168,10 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         try:
             with socket.create_server((server.host, port)):
                 yield Finding(what, "ok", f"{server.host}:{port} is free")
-        except OSError as error:
-            yield Finding(what, "fault", f"{server.host}:{port}: {error.strerror}")
+        except socket.gaierror as error:
+            yield Finding(what, "fault", f"{server.host}: {error.strerror}")
+        except OSError as error:  # its own text repeats the address
+            yield Finding(what, "fault", f"{server.host}:{port}: {os.strerror(error.errno or 0)}")
 
 
 def _access(settings: Settings) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from detector_grpc.errors import ImageEmpty, ImageTooLarge, ImageUndecodable, RawImageInvalid
-from detector_grpc.vision.header import check_png_chunks, read_header
+from detector_grpc.vision.header import read_header
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,20 +33,19 @@ def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     Raises:
         ImageEmpty: There are no bytes.
         ImageTooLarge: The header says more pixels than allowed.
-        ImageUndecodable: The bytes are no JPEG or PNG, truncated or damaged.
+        ImageUndecodable: The bytes are no JPEG or PNG, truncated, damaged, or made to keep a decoder busy.
     """
     if not data:
         raise ImageEmpty
     header = read_header(data)
     _check_pixels(header.width, header.height, max_pixels)
-    if header.format == "png":
-        check_png_chunks(data)
+    harmless = header.format.harmless(data)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        image = cv2.imdecode(np.frombuffer(harmless, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
         image = None
     if image is None:
-        raise ImageUndecodable(f"the {header.format.upper()} picture of {len(data)} bytes is truncated or damaged")
+        raise ImageUndecodable(f"the {header.format.name} picture of {len(data)} bytes is truncated or damaged")
     return image.astype(np.uint8, copy=False)
 
 
