@@ -401,10 +401,10 @@ async def test_an_unexpected_failure_tells_the_caller_nothing_but_the_id_of_its_
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Leaky(OnnxSession):
-        def run(self, tensor: Any) -> Any:
-            if tensor.any():
+        def run(self, feeds: Any, outputs: Any) -> Any:
+            if any(tensor.any() for tensor in feeds.values()):
                 raise ZeroDivisionError("/etc/secret.py")
-            return super().run(tensor)
+            return super().run(feeds, outputs)
 
     tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
     async with in_process(tmp_path, Leaky) as (_, port, load):

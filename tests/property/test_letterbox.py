@@ -1,18 +1,21 @@
-"""What holds for every picture, input and alignment."""
+"""What holds for every picture, input and way of resizing."""
 
 from __future__ import annotations
+
+from typing import get_args
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector_grpc.vision.letterbox import Letterbox
+from detector_grpc.vision.letterbox import Letterbox, Resize
 
 sides = st.integers(1, 9000)
 sizes = st.tuples(sides, sides)
 inputs = st.tuples(st.integers(1, 1280), st.integers(1, 1280))
-alignments = st.sampled_from(["center", "topleft"])
-letterboxes = st.builds(Letterbox.fit, sizes, inputs, alignments)
+resizes = st.sampled_from(get_args(Resize))
+letterboxes = st.builds(Letterbox.fit, sizes, inputs, resizes)
+padded = st.builds(Letterbox.fit, sizes, inputs, st.sampled_from(["letterbox", "letterbox_topleft"]))
 fractions = st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=20)
 numbers = st.floats(-1e6, 1e6, width=32)
 
@@ -38,10 +41,16 @@ def test_the_picture_lies_within_the_input_and_touches_it(letterbox: Letterbox) 
 
 
 @given(sizes, inputs)
+def test_stretching_leaves_no_padding(image_wh: tuple[int, int], input_hw: tuple[int, int]) -> None:
+    letterbox = Letterbox.fit(image_wh, input_hw, "stretch")
+    assert (letterbox.resized_wh, letterbox.pad_xy) == (input_hw[::-1], (0, 0))
+
+
+@given(sizes, inputs)
 def test_padding_is_the_same_on_both_sides_but_for_one_pixel_or_all_on_the_far_sides(
     image_wh: tuple[int, int], input_hw: tuple[int, int]
 ) -> None:
-    centered, cornered = (Letterbox.fit(image_wh, input_hw, each) for each in ("center", "topleft"))
+    centered, cornered = (Letterbox.fit(image_wh, input_hw, each) for each in ("letterbox", "letterbox_topleft"))
     assert cornered.pad_xy == (0, 0)
     assert cornered.resized_wh == centered.resized_wh
     for near, side, whole in zip(centered.pad_xy, centered.resized_wh, reversed(input_hw), strict=True):
@@ -49,7 +58,7 @@ def test_padding_is_the_same_on_both_sides_but_for_one_pixel_or_all_on_the_far_s
         assert near <= far <= near + 1
 
 
-@given(letterboxes)
+@given(padded)
 def test_each_side_is_resized_by_the_same_factor_but_for_rounding(letterbox: Letterbox) -> None:
     (width, height), (input_height, input_width) = letterbox.image_wh, letterbox.input_hw
     factor = min(input_width / width, input_height / height)
@@ -90,11 +99,11 @@ def test_corners_that_are_in_order_stay_in_order(letterbox: Letterbox, rows: lis
     assert (boxes[:, :2] <= boxes[:, 2:]).all()
 
 
-@given(st.tuples(st.integers(1, 300), st.integers(1, 300)), st.tuples(*[st.integers(1, 200)] * 2), alignments)
+@given(st.tuples(st.integers(1, 300), st.integers(1, 300)), st.tuples(*[st.integers(1, 200)] * 2), resizes)
 def test_the_canvas_holds_the_picture_within_a_frame_of_padding(
-    image_wh: tuple[int, int], input_hw: tuple[int, int], alignment: str
+    image_wh: tuple[int, int], input_hw: tuple[int, int], resize: str
 ) -> None:
-    letterbox = Letterbox.fit(image_wh, input_hw, alignment)  # type: ignore[arg-type]
+    letterbox = Letterbox.fit(image_wh, input_hw, resize)  # type: ignore[arg-type]
     canvas = letterbox.apply(np.full((image_wh[1], image_wh[0], 3), 200, np.uint8), 7)
     assert canvas.shape == (*input_hw, 3)
     (width, height), (x, y) = letterbox.resized_wh, letterbox.pad_xy

@@ -125,7 +125,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
         except DetectorError as error:
             yield Finding(what, "fault", error.message)
         else:
-            height, width = loaded.spec.input_hw
+            height, width = loaded.spec.input.hw
             yield Finding(
                 what, "ok", f"{width} x {height}, {len(loaded.spec.class_names)} classes, {loaded.signature.provider}"
             )

@@ -53,7 +53,7 @@ def image_message(
         _check(source, color)
     if input_wh is not None and (pixels := _bgr(source, color)) is not None:
         height, width = pixels.shape[:2]
-        resized_wh = Letterbox.fit((width, height), (input_wh[1], input_wh[0]), "topleft").resized_wh
+        resized_wh = Letterbox.fit((width, height), (input_wh[1], input_wh[0]), "letterbox").resized_wh
         if resized_wh[0] < width or resized_wh[1] < height:
             shrunk = cv2.resize(pixels, resized_wh, interpolation=cv2.INTER_AREA)
             _, jpeg = cv2.imencode(".jpg", shrunk, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))

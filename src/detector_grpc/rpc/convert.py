@@ -98,10 +98,10 @@ def model_version(version: ModelVersion) -> model_service_pb2.ModelVersion:
         message.state_message = "could not be loaded; the server's log and `detector-grpc doctor` say why"
     if version.loaded is not None:
         spec, signature = version.loaded.spec, version.loaded.signature
-        height, width = spec.input_hw
+        height, width = spec.input.hw
         message.class_names.extend(spec.class_names)
         message.input_size.CopyFrom(image_pb2.ImageSize(width=width, height=height))
-        message.head = spec.head
+        message.head = spec.layout.head
         message.default_options.CopyFrom(_options_message(spec.options))
         message.digest = signature.digest
         message.execution_provider = signature.provider

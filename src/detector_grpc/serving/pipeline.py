@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,20 +12,17 @@ from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.vision import decode
 from detector_grpc.vision.detections import Detections
 from detector_grpc.vision.heads import HEADS
-from detector_grpc.vision.letterbox import Letterbox, to_tensor
 from detector_grpc.vision.nms import suppress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from detector_grpc.serving.manifest import ModelSpec
     from detector_grpc.serving.options import DetectOptions, RequestedOptions
     from detector_grpc.serving.session import Session
+    from detector_grpc.serving.spec import ModelSpec
     from detector_grpc.vision.decode import PixelFormat
-
-# What YOLO exports are trained with: samples in [0, 1], grey padding.
-PIXEL_SCALE = 1 / 255
-PAD_VALUE = 114
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class Pipeline:
     def __init__(self, spec: ModelSpec, session: Session, max_pixels: int) -> None:
         self._spec = spec
         self._session = session
-        self._head = HEADS[spec.head]
+        self._head = HEADS[spec.layout.head]
         self._max_pixels = max_pixels
 
     def detect(
@@ -124,18 +121,12 @@ class Pipeline:
         decoded = time.perf_counter()
         height, width = pixels.shape[:2]
         _check_source(source_wh, (width, height))
-        letterbox = Letterbox.fit((width, height), self._spec.input_hw, self._spec.letterbox)
-        tensor = to_tensor(letterbox.apply(pixels, PAD_VALUE), PIXEL_SCALE)
+        letterbox = self._spec.input.fit((width, height))
+        feeds = self._spec.input.feeds(letterbox.apply(pixels, self._spec.input.pad_value))
         preprocessed = time.perf_counter()
-        output = self._session.run(tensor)[0][0]
+        outputs = self._session.run(feeds, self._spec.layout.outputs)
         inferred = time.perf_counter()
-        candidates = self._head(output, options.thresholds(self._spec.class_names), multi_label=options.multi_label)
-        kept = suppress(
-            candidates,
-            options.iou_threshold,
-            class_agnostic=options.class_agnostic_nms,
-            max_detections=options.max_detections,
-        )
+        kept = self._detections(outputs, options)
         boxes = _in_source(letterbox.to_image(kept.xyxy), (width, height), source_wh)
         return Result(
             Detections(boxes, kept.confidence, kept.class_id),
@@ -148,6 +139,25 @@ class Pipeline:
                 inferred - preprocessed,
                 time.perf_counter() - inferred,
             ),
+        )
+
+    def _detections(self, outputs: Sequence[NDArray[Any]], options: DetectOptions) -> Detections:
+        """Model px, most confident first."""
+        layout = self._spec.layout
+        arrays = [output[0].astype(np.float32, copy=False) for output in outputs]
+        candidates = self._head.decode(
+            [arrays[0].T] if layout.rows_last else arrays,
+            options.thresholds(self._spec.class_names),
+            self._spec.input.hw,
+            multi_label=options.multi_label,
+        )
+        if self._head.suppressed:
+            return candidates.best(options.max_detections)
+        return suppress(
+            candidates,
+            options.iou_threshold,
+            class_agnostic=options.class_agnostic_nms,
+            max_detections=options.max_detections,
         )
 
 

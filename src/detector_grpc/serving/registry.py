@@ -16,8 +16,9 @@ from detector_grpc.errors import (
     VersionLoading,
     VersionNotHeld,
 )
-from detector_grpc.serving.manifest import ModelSpec, read_manifest, resolve
+from detector_grpc.serving.manifest import read_manifest
 from detector_grpc.serving.pipeline import Pipeline
+from detector_grpc.serving.spec import ModelSpec, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -168,7 +169,7 @@ def open_version(source: VersionSource, open_session: Callable[[Path], Session],
     manifest = read_manifest(source.manifest_path)
     session = open_session(source.path)
     try:
-        spec = resolve(manifest, session.signature)
+        spec = resolve(manifest, session)
     except ModelInvalid as error:
         raise ModelInvalid(f"{source.path}: {error.message}") from error
     return LoadedModel(spec, session.signature, Pipeline(spec, session, max_pixels))

@@ -6,8 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid
 
 if TYPE_CHECKING:
@@ -23,21 +21,49 @@ NOT_INSTALLED = (
     "`pip install 'detector-grpc[gpu]'` (exactly one of the two)"
 )
 
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a model file says of one input or output.
+
+    Attributes:
+        name: Its name.
+        dtype: Type as numpy names it, e.g. "float32"; as ONNX Runtime does where numpy has none of the kind.
+        shape: Sizes, None where the file leaves them open.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name} {self.dtype} [{sizes}]"
+
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model file says of itself, and what it showed when it was run once.
+    """What a model file says of itself.
 
     Attributes:
-        input_hw: Size of the input, model px.
-        output_shapes: Shapes of the outputs as seen on a blank picture; a file with dynamic dimensions does not tell.
+        inputs: Its inputs.
+        outputs: Its outputs.
         metadata: The file's own key-value pairs.
         digest: "sha256:" and 64 hexadecimal digits.
         provider: The execution provider that really runs the model.
     """
 
-    input_hw: tuple[int, int]
-    output_shapes: tuple[tuple[int, ...], ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
     metadata: Mapping[str, str]
     digest: str
     provider: str
@@ -48,8 +74,8 @@ class Session(Protocol):
 
     signature: Signature
 
-    def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Runs the model on float32 (1, 3, H, W) and returns its outputs.
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """Runs the model on inputs by name, and returns the outputs of these names, in their order.
 
         Raises:
             InferenceFailed: The runtime refused.
@@ -102,41 +128,26 @@ class OnnxSession:
             self._session = ort.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # ONNX Runtime raises a class of its own for every kind of broken file
             raise ModelInvalid(f"{path}: ONNX Runtime cannot load it: {error}") from error
-        self.signature = self._read_signature(path, provider, f"sha256:{digest}")
-
-    def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """See Session."""
-        try:
-            outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input_name: tensor})
-        except Exception as error:
-            raise InferenceFailed from error
-        return outputs
-
-    def _read_signature(self, path: Path, provider: str, digest: str) -> Signature:
         used = self._session.get_providers()[0]
         if used != provider:
             raise ModelInvalid(f"{path}: {provider} was asked for, {used} would run it")
-        self._input_name, input_hw = _only_input(path, self._session.get_inputs())
-        blank = np.zeros((1, 3, *input_hw), np.float32)
-        try:
-            outputs = self.run(blank)
-        except InferenceFailed as error:
-            raise ModelInvalid(f"{path}: cannot be run on a blank picture: {error.__cause__}") from error
-        return Signature(
-            input_hw=input_hw,
-            output_shapes=tuple(output.shape for output in outputs),
+        self.signature = Signature(
+            inputs=tuple(map(_info, self._session.get_inputs())),
+            outputs=tuple(map(_info, self._session.get_outputs())),
             metadata=dict(self._session.get_modelmeta().custom_metadata_map),
-            digest=digest,
+            digest=f"sha256:{digest}",
             provider=used,
         )
 
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See Session."""
+        try:
+            values: list[NDArray[Any]] = self._session.run(outputs, feeds)
+        except Exception as error:
+            raise InferenceFailed from error
+        return values
 
-def _only_input(path: Path, inputs: Sequence[Any]) -> tuple[str, tuple[int, int]]:
-    """Name and height and width of the one input that a detector has."""
-    match [(each.name, each.type, each.shape) for each in inputs]:
-        case [(str(name), "tensor(float)", [1 | str() | None, 3, int(height), int(width)])]:
-            return name, (height, width)
-    seen = ", ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)
-    raise ModelInvalid(
-        f"{path}: a detector has one input, float32 [1 or dynamic, 3, height, width] of fixed size; this has {seen}"
-    )
+
+def _info(value: Any) -> TensorInfo:  # noqa: ANN401 - onnxruntime has no types
+    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return TensorInfo(value.name, _DTYPES.get(value.type, value.type), shape)

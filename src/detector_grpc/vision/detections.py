@@ -32,6 +32,10 @@ class Detections:
         """The boxes at `index`, integers (M,), in that order."""
         return Detections(self.xyxy[index], self.confidence[index], self.class_id[index])
 
+    def best(self, most: int) -> Detections:
+        """At most so many, the most confident ones, most confident first; the order of equals stays."""
+        return self.take(np.argsort(-self.confidence, kind="stable")[:most])
+
     @classmethod
     def empty(cls) -> Detections:
         """No boxes."""

@@ -6,9 +6,9 @@ pixels exactly:
 - image px: the upright picture as decoded, `image_wh`;
 - model px: the model's input, `input_hw`, in which the resized picture lies with padding around it.
 
-The picture is scaled by one factor, the largest at which it fits. Its resized sides must be whole pixels, so each is
-rounded on its own, and the mapping back divides by the ratio that was really used, separately for x and y: with one
-common factor a box at the far edge of a 4000 px picture would be off by several pixels.
+The picture is scaled by one factor, the largest at which it fits, or stretched to the whole input. Its resized sides
+must be whole pixels, so each is rounded on its own, and the mapping back divides by the ratio that was really used, for
+x and y on its own: with one common factor a box at the far edge of a 4000 px picture would be off by several pixels.
 
 Source of the procedure: YOLOv5's `letterbox` (scale, centred padding rounded down, grey value 114), which the YOLOv8,
 YOLOv9 and YOLO11 exports were trained with.
@@ -25,7 +25,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Alignment = Literal["center", "topleft"]
+# With padding on both sides, with padding right and below, and without.
+Resize = Literal["letterbox", "letterbox_topleft", "stretch"]
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,17 @@ class Letterbox:
     input_hw: tuple[int, int]
 
     @classmethod
-    def fit(cls, image_wh: tuple[int, int], input_hw: tuple[int, int], alignment: Alignment) -> Letterbox:
+    def fit(cls, image_wh: tuple[int, int], input_hw: tuple[int, int], resize: Resize) -> Letterbox:
         """Computes where the picture goes; no side of it becomes less than one pixel."""
         (width, height), (input_height, input_width) = image_wh, input_hw
+        if resize == "stretch":
+            return cls(image_wh, (input_width, input_height), (0, 0), input_hw)
         scale = min(input_width / width, input_height / height)
         resized_width = min(max(round(width * scale), 1), input_width)
         resized_height = min(max(round(height * scale), 1), input_height)
-        pad_x = (input_width - resized_width) // 2 if alignment == "center" else 0
-        pad_y = (input_height - resized_height) // 2 if alignment == "center" else 0
-        return cls(image_wh, (resized_width, resized_height), (pad_x, pad_y), input_hw)
+        pad_x, pad_y = (input_width - resized_width) // 2, (input_height - resized_height) // 2
+        pad_xy = (pad_x, pad_y) if resize == "letterbox" else (0, 0)
+        return cls(image_wh, (resized_width, resized_height), pad_xy, input_hw)
 
     def apply(self, image: NDArray[np.uint8], pad_value: int) -> NDArray[np.uint8]:
         """Resizes and pads.
@@ -89,18 +92,3 @@ class Letterbox:
     def _affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         scale = np.divide(self.resized_wh, self.image_wh)
         return np.tile(scale, 2), np.tile(np.asarray(self.pad_xy, np.float64), 2)
-
-
-def to_tensor(canvas: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
-    """Lays a picture out as the models take it.
-
-    Args:
-        canvas: uint8 (H, W, 3).
-        scale: Factor for every sample; 1/255 for models that take [0, 1].
-
-    Returns:
-        float32 (1, 3, H, W), the same colour order.
-    """
-    tensor = np.empty((1, 3, *canvas.shape[:2]), np.float32)
-    np.multiply(canvas.transpose(2, 0, 1), np.float32(scale), out=tensor[0])
-    return tensor

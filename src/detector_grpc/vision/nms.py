@@ -27,9 +27,8 @@ def suppress(candidates: Detections, iou_threshold: float, *, class_agnostic: bo
     Returns:
         The boxes that stay, most confident first; none of confidence 0.
     """
-    order = np.argsort(-candidates.confidence, kind="stable")[:MAX_CANDIDATES]
-    if len(order) > 0:
-        boxes = candidates.take(order)
+    boxes = candidates.best(MAX_CANDIDATES)
+    if len(boxes) > 0:
         xywh: Any = boxes.xyxy.copy()
         xywh[:, 2:] -= xywh[:, :2]
         # OpenCV keeps classes apart by moving each to a place of its own, which takes that no coordinate is negative.
@@ -37,5 +36,5 @@ def suppress(candidates: Detections, iou_threshold: float, *, class_agnostic: bo
         confidence: Any = boxes.confidence  # OpenCV takes arrays, its type stubs know lists only
         class_id: Any = np.zeros_like(boxes.class_id) if class_agnostic else boxes.class_id
         kept = cv2.dnn.NMSBoxesBatched(xywh, confidence, class_id, 0.0, iou_threshold)
-        order = order[np.sort(np.asarray(kept, np.intp))]
-    return candidates.take(order[:max_detections])
+        boxes = boxes.take(np.sort(np.asarray(kept, np.intp))[:max_detections])
+    return boxes

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.sessions import FakeSession
 
 from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, image_pb2, model_service_pb2
 from detector_grpc.errors import InvalidRequest
 from detector_grpc.rpc import convert
-from detector_grpc.serving.manifest import ModelSpec
+from detector_grpc.serving.inputs import ImageInput
+from detector_grpc.serving.layouts import Layout
 from detector_grpc.serving.options import DetectOptions, RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage, Pipeline, RawImage, Result, Timing
 from detector_grpc.serving.registry import LoadedModel, ModelState, ModelVersion
 from detector_grpc.serving.repository import VersionSource
-from detector_grpc.serving.session import Signature
+from detector_grpc.serving.spec import ModelSpec
 from detector_grpc.vision.detections import Detections
 
 ENCODED = image_pb2.Image(encoded=b"picture")
@@ -196,10 +198,14 @@ SOURCE = VersionSource("yolo", "v1", Path("/secret/model.onnx"), Path("/secret/m
 
 
 def test_a_version_that_is_ready_is_described() -> None:
-    spec = ModelSpec(("car", "bus"), "xyxy", "center", (32, 48), DetectOptions(confidence_threshold=0.5))
-    signature = Signature((32, 48), ((1, 6, 21),), {}, "sha256:0", "CPUExecutionProvider")
-    session = type("FakeSession", (), {"signature": signature})()
-    loaded = LoadedModel(spec, signature, Pipeline(spec, session, 1))
+    spec = ModelSpec(
+        class_names=("car", "bus"),
+        input=ImageInput("images", (32, 48)),
+        layout=Layout("xyxy", ("output0",)),
+        options=DetectOptions(confidence_threshold=0.5),
+    )
+    session = FakeSession()
+    loaded = LoadedModel(spec, session.signature, Pipeline(spec, session, 1))
     message = convert.model_version(ModelVersion(SOURCE, ModelState.READY, "", loaded))
     assert (message.model, message.version) == ("yolo", "v1")
     assert message.state == model_service_pb2.MODEL_STATE_READY

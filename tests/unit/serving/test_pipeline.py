@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.sessions import FakeSession
 
 from detector_grpc.errors import ImageTooLarge, InferenceFailed, InvalidRequest
-from detector_grpc.serving.manifest import ModelSpec
+from detector_grpc.serving.inputs import ImageInput
+from detector_grpc.serving.layouts import Layout
 from detector_grpc.serving.options import DetectOptions, RequestedOptions
 from detector_grpc.serving.pipeline import Pipeline, RawImage
-from detector_grpc.serving.session import Signature
+from detector_grpc.serving.session import TensorInfo
+from detector_grpc.serving.spec import ModelSpec
 
 WIDTH, HEIGHT = 128, 64
+CORNERS = Layout("xyxy", ("output0",))
 
 
-class FakeSession:
-    """Says that the given boxes, model px, are there; keeps what it was asked."""
-
-    def __init__(self, *columns: tuple[float, ...]) -> None:
-        self.signature = Signature((64, 64), ((1, 6, 21),), {}, "sha256:0", "CPUExecutionProvider")
-        self.tensors: list[np.ndarray] = []
-        self._output = np.zeros((1, 6, 21), np.float32)
-        for index, column in enumerate(columns):
-            self._output[0, :, index] = column
-
-    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
-        self.tensors.append(tensor)
-        return [self._output]
+def seeing(*columns: tuple[float, ...]) -> FakeSession:
+    """A model that says that the given boxes, model px, are there."""
+    output = np.zeros((1, 6, 21), np.float32)
+    for index, column in enumerate(columns):
+        output[0, :, index] = column
+    return FakeSession({"output0": output})
 
 
-def pipeline(session: FakeSession, options: DetectOptions | None = None, max_pixels: int = 10_000) -> Pipeline:
-    spec = ModelSpec(("car", "bus"), "xyxy", "center", (64, 64), options or DetectOptions())
+def pipeline(
+    session: FakeSession,
+    options: DetectOptions | None = None,
+    max_pixels: int = 10_000,
+    layout: Layout = CORNERS,
+    **image_input: object,
+) -> Pipeline:
+    spec = ModelSpec(("car", "bus"), ImageInput("images", (64, 64), **image_input), layout, options or DetectOptions())
     return Pipeline(spec, session, max_pixels)
 
 
@@ -39,7 +42,7 @@ PICTURE = RawImage(bytes([255, 0, 51]) * (WIDTH * HEIGHT), WIDTH, HEIGHT, "RGB24
 
 def test_boxes_come_back_in_pixels_of_the_picture() -> None:
     # 128 x 64 lies in 64 x 64 at half its size, from y = 16 to y = 48.
-    session = FakeSession((10, 20, 30, 40, 0.9, 0.1), (0, 0, 64, 64, 0.0, 0.6))
+    session = seeing((10, 20, 30, 40, 0.9, 0.1), (0, 0, 64, 64, 0.0, 0.6))
     result = pipeline(session).detect(PICTURE, RequestedOptions())
     np.testing.assert_allclose(result.detections.xyxy, [[20, 8, 60, 48], [0, 0, 128, 64]])
     np.testing.assert_allclose(result.detections.confidence, [0.9, 0.6])
@@ -48,16 +51,16 @@ def test_boxes_come_back_in_pixels_of_the_picture() -> None:
 
 
 def test_the_model_sees_rgb_in_zero_to_one_with_grey_padding() -> None:
-    session = FakeSession()
+    session = seeing()
     pipeline(session).detect(PICTURE, RequestedOptions())
-    (tensor,) = session.tensors
+    (tensor,) = session.fed[0].values()
     assert tensor.shape == (1, 3, 64, 64)
     np.testing.assert_allclose(tensor[0, :, 32, 32], [1, 0, 0.2], rtol=1e-6)
     np.testing.assert_allclose(tensor[0, :, 15, 32], [114 / 255] * 3, rtol=1e-6)
 
 
 def test_boxes_come_back_in_pixels_of_the_source_when_the_caller_shrank_it() -> None:
-    session = FakeSession((10, 20, 30, 40, 0.9, 0.1))
+    session = seeing((10, 20, 30, 40, 0.9, 0.1))
     result = pipeline(session).detect(PICTURE, RequestedOptions(), source_wh=(1280, 640))
     np.testing.assert_allclose(result.detections.xyxy, [[200, 80, 600, 480]])
     assert result.image_wh == (1280, 640)
@@ -65,43 +68,43 @@ def test_boxes_come_back_in_pixels_of_the_source_when_the_caller_shrank_it() -> 
 
 @pytest.mark.parametrize("source_wh", [(1281, 640), (1280, 641), (1285, 640), (1270, 640)])
 def test_a_source_size_may_differ_by_the_rounding_of_a_side(source_wh: tuple[int, int]) -> None:
-    assert pipeline(FakeSession()).detect(PICTURE, RequestedOptions(), source_wh).image_wh == source_wh
+    assert pipeline(seeing()).detect(PICTURE, RequestedOptions(), source_wh).image_wh == source_wh
 
 
 @pytest.mark.parametrize("source_wh", [(640, 1280), (1320, 640), (1280, 660), (64, 64)])
 def test_a_source_size_of_another_shape_is_refused(source_wh: tuple[int, int]) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        pipeline(FakeSession()).detect(PICTURE, RequestedOptions(), source_wh)
+        pipeline(seeing()).detect(PICTURE, RequestedOptions(), source_wh)
     assert [violation.field for violation in caught.value.violations] == ["source_size"]
 
 
 def test_the_options_that_were_used_are_told_and_used() -> None:
     columns = [(i * 10, 20, i * 10 + 5, 25, 0.9 - i / 10, 0.0) for i in range(4)]
     version = DetectOptions(confidence_threshold=0.65, max_detections=2)
-    result = pipeline(FakeSession(*columns), version).detect(PICTURE, RequestedOptions())
+    result = pipeline(seeing(*columns), version).detect(PICTURE, RequestedOptions())
     assert result.options == version
     np.testing.assert_allclose(result.detections.confidence, [0.9, 0.8])
     asked = RequestedOptions(confidence_threshold=0.55, max_detections=10)
-    result = pipeline(FakeSession(*columns), version).detect(PICTURE, asked)
+    result = pipeline(seeing(*columns), version).detect(PICTURE, asked)
     np.testing.assert_allclose(result.detections.confidence, [0.9, 0.8, 0.7, 0.6])
 
 
 def test_unknown_classes_are_refused_before_any_pixel_is_touched() -> None:
     with pytest.raises(InvalidRequest, match="cat"):
-        pipeline(FakeSession(), max_pixels=1).detect(PICTURE, RequestedOptions(classes=("cat",)))
+        pipeline(seeing(), max_pixels=1).detect(PICTURE, RequestedOptions(classes=("cat",)))
 
 
 def test_the_limit_of_pixels_applies_to_raw_pictures() -> None:
-    session = FakeSession()
+    session = seeing()
     with pytest.raises(ImageTooLarge):
         pipeline(session, max_pixels=WIDTH * HEIGHT - 1).detect(PICTURE, RequestedOptions())
-    assert session.tensors == []
+    assert session.fed == []
 
 
 def test_a_runtime_that_refuses_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = FakeSession()
+    session = seeing()
 
-    def refuse(_: np.ndarray) -> list[np.ndarray]:
+    def refuse(*_: object) -> list[np.ndarray]:
         raise InferenceFailed
 
     monkeypatch.setattr(session, "run", refuse)
@@ -110,6 +113,38 @@ def test_a_runtime_that_refuses_is_an_error_of_its_own(monkeypatch: pytest.Monke
 
 
 def test_the_time_in_the_queue_is_passed_on_and_every_part_takes_some() -> None:
-    timing = pipeline(FakeSession()).detect(PICTURE, RequestedOptions(), queue_s=1.25).timing
+    timing = pipeline(seeing()).detect(PICTURE, RequestedOptions(), queue_s=1.25).timing
     assert timing.queue_s == 1.25
     assert all(seconds > 0 for seconds in timing)
+
+
+def test_a_model_that_wants_the_size_of_the_picture_is_told_that_of_its_input() -> None:
+    session = seeing()
+    size = TensorInfo("orig_target_sizes", "int64", (1, 2))
+    pipeline(session, size=size).detect(PICTURE, RequestedOptions())
+    np.testing.assert_array_equal(session.fed[0]["orig_target_sizes"], [[64, 64]])
+    assert session.fed[0]["orig_target_sizes"].dtype == np.int64
+
+
+def test_a_stretched_picture_fills_the_input_and_its_boxes_map_back() -> None:
+    session = seeing((16, 16, 32, 32, 0.9, 0.1))
+    result = pipeline(session, resize="stretch").detect(PICTURE, RequestedOptions())
+    np.testing.assert_allclose(result.detections.xyxy, [[32, 16, 64, 32]])
+    np.testing.assert_allclose(session.fed[0]["images"][0, 0], np.ones((64, 64)))
+
+
+def test_half_precision_outputs_are_read() -> None:
+    output = np.zeros((1, 6, 21), np.float16)
+    output[0, :, 0] = 10, 20, 30, 40, 0.9, 0.1
+    result = pipeline(FakeSession({"output0": output})).detect(PICTURE, RequestedOptions())
+    np.testing.assert_allclose(result.detections.xyxy, [[20, 8, 60, 48]])
+    assert result.detections.confidence.dtype == np.float32
+
+
+def test_what_the_model_has_suppressed_itself_is_not_suppressed_again() -> None:
+    rows = [(10, 20, 30, 40, 0.5, 0), (10, 20, 30, 40, 0.9, 0), (10, 20, 30, 40, 0.7, 0)]
+    session = FakeSession({"output0": np.array([rows], np.float32)})
+    layout = Layout("end_to_end", ("output0",), rows_last=True)
+    result = pipeline(session, layout=layout).detect(PICTURE, RequestedOptions(max_detections=2))
+    np.testing.assert_allclose(result.detections.confidence, [0.9, 0.7])
+    assert len(pipeline(seeing(*rows)).detect(PICTURE, RequestedOptions()).detections) == 1

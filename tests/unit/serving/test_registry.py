@@ -6,13 +6,12 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
+from support.sessions import FakeSession
 
 from detector_grpc.errors import ModelInvalid, ModelNotFound, VersionFailed, VersionLoading, VersionNotHeld
 from detector_grpc.serving.registry import ModelState, ModelVersion, Registry
 from detector_grpc.serving.repository import VersionSource
-from detector_grpc.serving.session import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +20,8 @@ if TYPE_CHECKING:
 TIMEOUT_S = 20
 
 
-class FakeSession:
-    def __init__(self, path: Path) -> None:
-        self.signature = Signature((32, 48), ((1, 6, 21),), {}, f"sha256:{path.parent.name}", "CPUExecutionProvider")
-
-    def run(self, tensor: np.ndarray) -> list[np.ndarray]:  # noqa: ARG002
-        return [np.zeros((1, 6, 21), np.float32)]
+def session_of(path: Path) -> FakeSession:
+    return FakeSession(digest=f"sha256:{path.parent.name}")
 
 
 class Registered:
@@ -35,7 +30,7 @@ class Registered:
     def __init__(self, folder: Path, names: list[tuple[str, str]]) -> None:
         self.changes: list[tuple[str, str, ModelState]] = []
         self.changed = asyncio.Event()
-        self.open_session: Callable[[Path], object] = FakeSession
+        self.open_session: Callable[[Path], object] = session_of
         sources = []
         for model, version in names:
             path = folder / model / version / "model.onnx"
@@ -117,7 +112,7 @@ async def test_a_version_that_fails_leaves_the_others_alone(held: Registered) ->
     def open_session(path: Path) -> FakeSession:
         if path.parent.name == "v2":
             raise ModelInvalid(f"{path}: broken")
-        return FakeSession(path)
+        return session_of(path)
 
     held.open_session = open_session
     await held.registry.load_all()
@@ -139,7 +134,7 @@ async def test_an_unexpected_error_is_logged_and_fails_only_its_version(
     def open_session(path: Path) -> FakeSession:
         if path.parent.name == "v2":
             raise RuntimeError("surprise")
-        return FakeSession(path)
+        return session_of(path)
 
     held.open_session = open_session
     await held.registry.load_all()
@@ -189,7 +184,7 @@ async def test_a_version_is_told_of_while_another_still_loads(held: Registered) 
     def open_session(path: Path) -> FakeSession:
         if path.parent.name == "v2":
             assert gate.wait(TIMEOUT_S)
-        return FakeSession(path)
+        return session_of(path)
 
     held.open_session = open_session
     loading = asyncio.create_task(held.registry.load_all())

@@ -1,0 +1,42 @@
+"""A session without a model: it answers every picture with the arrays it was given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector_grpc.serving.session import CPU_PROVIDER, Signature, TensorInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+IMAGE = TensorInfo("images", "float32", (1, 3, 64, 64))
+
+
+class FakeSession:
+    """Keeps what it was fed with.
+
+    Args:
+        outputs: Name and array of every output; an array of shape [1, 6, 21] without any detection if none is given.
+        inputs: What the file says of its inputs.
+        metadata: The file's key-value pairs.
+        digest: Of the file.
+    """
+
+    def __init__(
+        self,
+        outputs: Mapping[str, np.ndarray] | None = None,
+        *,
+        inputs: Sequence[TensorInfo] = (IMAGE,),
+        metadata: Mapping[str, str] | None = None,
+        digest: str = "sha256:0",
+    ) -> None:
+        self._outputs = outputs or {"output0": np.zeros((1, 6, 21), np.float32)}
+        infos = tuple(TensorInfo(name, str(array.dtype), array.shape) for name, array in self._outputs.items())
+        self.signature = Signature(tuple(inputs), infos, metadata or {}, digest, CPU_PROVIDER)
+        self.fed: list[dict[str, Any]] = []
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        self.fed.append(dict(feeds))
+        return [self._outputs[name] for name in outputs]

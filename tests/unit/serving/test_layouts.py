@@ -1,0 +1,147 @@
+"""Which head reads which outputs, for the exports that people have."""
+
+from __future__ import annotations
+
+import pytest
+
+from detector_grpc.errors import ModelInvalid
+from detector_grpc.serving.layouts import Layout, Output, recognise
+
+FLOAT, INTEGER = True, False
+
+CELLS = 8400  # of 640 x 640 px at strides 8, 16 and 32
+
+
+def outputs(*shapes: tuple[tuple[int, ...], bool] | tuple[int, ...]) -> list[Output]:
+    """Named a, b, c …; floating point unless said otherwise."""
+    pairs = [shape if isinstance(shape[0], tuple) else (shape, FLOAT) for shape in shapes]
+    return [Output(name, shape, is_float) for name, (shape, is_float) in zip("abcdef", pairs, strict=False)]
+
+
+def read(
+    found: list[Output],
+    *,
+    names: int | None = None,
+    head: str | None = None,
+    input_hw: tuple[int, int] = (640, 640),
+    **metadata: str,
+) -> Layout:
+    return recognise(found, input_hw, names, "manifest.yaml", metadata, head)
+
+
+@pytest.mark.parametrize(
+    ("found", "names", "layout"),
+    [
+        (outputs((1, 84, CELLS)), None, Layout("cxcywh", ("a",), classes=80)),
+        (outputs((1, 84, CELLS)), 80, Layout("cxcywh", ("a",), classes=80)),
+        (outputs((1, 5, CELLS)), None, Layout("cxcywh", ("a",), classes=1)),
+        (outputs((1, CELLS, 84)), 80, Layout("cxcywh", ("a",), rows_last=True, classes=80)),
+        (outputs((1, 3 * CELLS, 85)), None, Layout("yolov5", ("a",), rows_last=True, classes=80)),
+        (outputs((1, 3 * CELLS, 6)), None, Layout("yolov5", ("a",), rows_last=True, classes=1)),
+        (outputs((1, 3 * 8500, 85)), None, Layout("yolov5", ("a",), rows_last=True, classes=80)),
+        (outputs((1, 300, 6)), 80, Layout("end_to_end", ("a",), rows_last=True)),
+        (outputs((1, 100, 6)), 1, Layout("end_to_end", ("a",), rows_last=True)),
+        (outputs((1, 300, 4), (1, 300, 80)), 80, Layout("detr", ("a", "b"), classes=80)),
+        (outputs((1, 100, 92), (1, 100, 4)), 91, Layout("detr_softmax", ("b", "a"), classes=91)),
+        (outputs((1, 116, CELLS), (1, 32, 160, 160)), 80, Layout("cxcywh", ("a",), classes=80)),
+        (outputs((1, 3 * CELLS, 117), (1, 32, 160, 160)), 80, Layout("yolov5", ("a",), rows_last=True, classes=80)),
+        (
+            outputs(((1, 300), INTEGER), (1, 300, 4), (1, 300)),
+            80,
+            Layout("labels_boxes_scores", ("a", "b", "c")),
+        ),
+        (
+            outputs(((1, 1), INTEGER), (1, 100, 4), (1, 100), ((1, 100), INTEGER)),
+            80,
+            Layout("efficient_nms", ("a", "b", "c", "d")),
+        ),
+        (
+            outputs(((1,), INTEGER), (1, 100, 4), ((1, 100), INTEGER), (1, 100)),
+            80,
+            Layout("efficient_nms", ("a", "b", "d", "c")),
+        ),
+    ],
+    ids=[
+        "YOLOv9",
+        "YOLOv9 with names",
+        "YOLOv9 of one class",
+        "YOLOv9 transposed",
+        "YOLOv5",
+        "YOLOv5 of one class",
+        "YOLOv5 with four grids",
+        "YOLOv10",
+        "YOLOv10 of one class",
+        "RT-DETR with logits",
+        "DETR",
+        "YOLOv8-seg",
+        "YOLOv5-seg",
+        "RT-DETR with post-processor",
+        "EfficientNMS",
+        "EfficientNMS, classes first",
+    ],
+)
+def test_the_usual_exports_are_recognised(found: list[Output], names: int | None, layout: Layout) -> None:
+    assert read(found, names=names) == layout
+
+
+def test_classes_and_confidences_that_are_both_fractions_are_told_apart_by_name() -> None:
+    found = [Output("scores", (1, 9), FLOAT), Output("boxes", (1, 9, 4), FLOAT), Output("labels", (1, 9), FLOAT)]
+    assert read(found, names=2).outputs == ("labels", "boxes", "scores")
+
+
+def test_fastestdet_is_recognised_by_its_one_grid() -> None:
+    layout = read(outputs((1, 484, 85)), names=80, input_hw=(352, 352))
+    assert layout == Layout("fastestdet", ("a",), rows_last=True, classes=80)
+
+
+def test_corners_are_told_by_libreyolos_metadata_only() -> None:
+    found = outputs((1, 84, CELLS))
+    assert read(found, model_family="yolo9").head == "xyxy"
+    assert read(found, model_family="yolo8").head == "cxcywh"
+    assert read(found, head="cxcywh", model_family="yolo9").head == "cxcywh"
+
+
+@pytest.mark.parametrize(
+    ("found", "names", "heads"),
+    [
+        (outputs((1, 3549, 85)), 80, "yolov5, yolox"),
+        (outputs((1, 3549, 85)), None, "cxcywh, yolov5, yolox"),
+        (outputs((1, 300, 4), (1, 300, 91)), None, "detr, detr_softmax"),
+    ],
+)
+def test_what_could_be_read_in_several_ways_is_refused_with_the_ways_and_the_key(
+    found: list[Output], names: int | None, heads: str
+) -> None:
+    with pytest.raises(ModelInvalid) as caught:
+        read(found, names=names, input_hw=(416, 416))
+    assert f"set `head` in manifest.yaml to one of {heads}" in caught.value.message
+    for output in found:
+        assert str(output) in caught.value.message
+
+
+@pytest.mark.parametrize("head", ["yolov5", "yolox"])
+def test_the_manifest_decides_where_shapes_do_not(head: str) -> None:
+    assert read(outputs((1, 3549, 85)), head=head, input_hw=(416, 416)) == Layout(head, ("a",), True, 80)  # noqa: FBT003
+
+
+def test_the_manifest_may_name_a_head_that_shapes_speak_against() -> None:
+    assert read(outputs((1, 300, 6)), head="yolov5").classes == 1
+    with pytest.raises(ModelInvalid, match=r"the head detr does not read these outputs: a \[1, 300, 6\]"):
+        read(outputs((1, 300, 6)), head="detr")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 6), (2, 6, 21), (1, 4, 21), (1, 6, 6), (6, 21), (1, 3, 80, 80, 85)],
+    ids=lambda shape: str(list(shape)),
+)
+def test_an_output_that_no_head_reads_is_refused_and_shown(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ModelInvalid, match="no head that we know reads these outputs") as caught:
+        read(outputs(shape))
+    assert str(list(shape)) in caught.value.message
+
+
+def test_names_that_fit_no_reading_are_refused_with_all_counts() -> None:
+    with pytest.raises(ModelInvalid) as caught:
+        read(outputs((1, CELLS, 84)), names=3)
+    assert caught.value.message == "manifest.yaml has 3 class names, the outputs a [1, 8400, 84] have 79 or 80 classes"
