@@ -1,6 +1,6 @@
-"""The server finds what the models found where they were trained: nothing is lost on the way.
+"""The server finds what the models find by the shortest way from file to boxes: nothing is lost on ours.
 
-Photos are not part of the project; they lie in `shared/data` beside it.
+Photos and models are not part of the project; they lie in `shared/data` beside it.
 """
 
 from __future__ import annotations
@@ -8,34 +8,85 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnxruntime
 import pytest
-from support.calls import encoded_request
-from support.precision import Annotations
+import yaml
+from support.calls import SERVING, connected, encoded_request
+from support.precision import Annotations, Found
+from support.reference import CONFIDENCE, MOST, REFERENCES
+from support.servers import server_process
 
 from detector_grpc._gen.detector.v1.detection_pb2 import DetectOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.calls import Client
 
-CODES = Path(__file__).parents[2].parent / "shared" / "data" / "codes"
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+CODES, PHOTOS, MODELS = DATA / "codes", DATA / "voc100", DATA / "models"
 
-# As the reference figures were taken.
-OPTIONS = DetectOptions(confidence_threshold=0.005, iou_threshold=0.5, class_agnostic_nms=False, max_detections=100)
+pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the photos and models are not beside the project")
 
 
-@pytest.mark.skipif(not CODES.exists(), reason="the photos of codes are not beside the project")
+def served(client: Client, folder: Path, pictures: dict[int, str], **chosen: object) -> dict[int, list[Found]]:
+    return {
+        picture: [
+            Found.of(detection)
+            for detection in client.detect(
+                encoded_request((folder / "images" / name).read_bytes(), **chosen)
+            ).detections
+        ]
+        for picture, name in pictures.items()
+    }
+
+
 @pytest.mark.parametrize(("version", "reference"), [("v1", 0.977), ("v2", 0.964)])
 def test_the_bundled_models_are_as_precise_as_when_they_were_trained(
     codes: Client, version: str, reference: float
 ) -> None:
     annotations = Annotations(CODES / "annotations.json")
+    # As the reference figures were taken.
+    options = DetectOptions(confidence_threshold=0.005, iou_threshold=0.5, class_agnostic_nms=False, max_detections=100)
 
-    found = {
-        picture: codes.detect(
-            encoded_request((CODES / "images" / name).read_bytes(), version=version, options=OPTIONS)
-        ).detections
-        for picture, name in annotations.pictures.items()
-    }
+    found = served(codes, CODES, annotations.pictures, version=version, options=options)
 
     assert len(found) == 144
     assert annotations.mean_ap50(found) == pytest.approx(reference, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of a server of all models of `shared/data`, each as the version of its name."""
+    repository = tmp_path_factory.mktemp("models")
+    class_names = (MODELS / "coco80.names").read_text(encoding="utf-8").split("\n")[:80]
+    for version, reference in REFERENCES.items():
+        folder = repository / "coco" / version
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").symlink_to(MODELS / reference.file)
+        manifest = {"class_names": class_names, **reference.manifest}
+        (folder / "manifest.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    with server_process(repository=repository) as server, connected(server.address) as client:
+        client.wait_for_status(SERVING)
+        yield client
+
+
+@pytest.mark.parametrize("version", REFERENCES)
+def test_models_of_others_are_as_precise_as_in_plain_onnx_runtime(coco: Client, version: str) -> None:
+    annotations, reference = Annotations(PHOTOS / "annotations.json"), REFERENCES[version]
+    options = DetectOptions(
+        confidence_threshold=CONFIDENCE, iou_threshold=reference.iou, multi_label=True, max_detections=MOST
+    )
+
+    found = served(coco, PHOTOS, annotations.pictures, version=version, options=options)
+    session = onnxruntime.InferenceSession(str(MODELS / reference.file), providers=["CPUExecutionProvider"])
+    class_names = (MODELS / "coco80.names").read_text(encoding="utf-8").split("\n")[:80]
+    expected = {
+        picture: reference.detect(session, PHOTOS / "images" / name, class_names)
+        for picture, name in annotations.pictures.items()
+    }
+
+    assert len(found) == 100
+    assert annotations.mean_ap(expected) == pytest.approx(reference.map_, abs=0.001)
+    assert annotations.mean_ap(found) == pytest.approx(reference.map_, abs=0.002)
+    assert annotations.mean_ap(found) == pytest.approx(annotations.mean_ap(expected), abs=0.002)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 ANCHORS = 3
 END_TO_END_ROWS = 6
-FASTESTDET_STRIDE = 16
 
 
 class Output(NamedTuple):
@@ -163,13 +162,10 @@ def _one_array(
 
         if rows_last and rows == END_TO_END_ROWS:
             yield Reading(Layout("end_to_end", named, rows_last), is_likely=not on_a_grid)
-        coarse = rows_last and number == cells(input_hw, (FASTESTDET_STRIDE,))
         compact = rows_last and rows == END_TO_END_ROWS and not on_a_grid
         if (classes := rows - BOX_ROWS) > 0:
-            yield Reading(Layout(corners, named, rows_last, classes), is_likely=not (compact or thrice or coarse))
+            yield Reading(Layout(corners, named, rows_last, classes), is_likely=not (compact or thrice))
         if (classes := rows - BOX_ROWS - 1) > 0:
-            yield Reading(Layout("fastestdet", named, rows_last, classes), is_likely=coarse)
-            likely = rows_last and not (compact or coarse)
-            yield Reading(Layout("yolov5", named, rows_last, classes), is_likely=likely)
+            yield Reading(Layout("yolov5", named, rows_last, classes), is_likely=rows_last and not compact)
             if once:
                 yield Reading(Layout("yolox", named, rows_last, classes), is_likely=rows_last)

@@ -31,7 +31,6 @@ MANIFEST = "manifest.yaml"
 # Megvii's YOLOX takes what OpenCV reads; detectors with queries see the whole input.
 _TRAINED: dict[HeadName, Trained] = {
     "yolox": Trained(resize="letterbox_topleft", color_order="BGR", scale=1.0),
-    "fastestdet": Trained(resize="stretch"),
     "detr": Trained(resize="stretch"),
     "detr_softmax": Trained(resize="stretch"),
     "labels_boxes_scores": Trained(resize="stretch"),

@@ -89,9 +89,11 @@ def test_classes_and_confidences_that_are_both_fractions_are_told_apart_by_name(
     assert read(found, names=2).outputs == ("labels", "boxes", "scores")
 
 
-def test_fastestdet_is_recognised_by_its_one_grid() -> None:
-    layout = read(outputs((1, 484, 85)), names=80, input_hw=(352, 352))
-    assert layout == Layout("fastestdet", ("a",), rows_last=True, classes=80)
+def test_a_grid_of_any_size_is_read_where_the_number_of_names_decides() -> None:
+    fastestdet = outputs((1, 484, 85))
+    assert read(fastestdet, names=80, input_hw=(352, 352)) == Layout("yolov5", ("a",), rows_last=True, classes=80)
+    with pytest.raises(ModelInvalid, match="cxcywh, yolov5"):
+        read(fastestdet, input_hw=(352, 352))
 
 
 def test_corners_are_told_by_libreyolos_metadata_only() -> None:

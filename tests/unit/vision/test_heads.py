@@ -63,7 +63,6 @@ OUTPUTS: dict[HeadName, Callable[[np.random.Generator], list[np.ndarray]]] = {
     "xyxy": lambda rng: dense_output(rng, objectness=False),
     "yolov5": lambda rng: dense_output(rng, objectness=True),
     "yolox": yolox_output,
-    "fastestdet": lambda rng: dense_output(rng, objectness=True),
     "end_to_end": end_to_end_output,
     "efficient_nms": efficient_nms_output,
     "detr": lambda rng: queries_output(rng, CLASSES),
@@ -93,9 +92,6 @@ def scored(head: HeadName, outputs: list[np.ndarray]) -> Iterator[Scored]:  # no
         case "yolov5":
             for x, y, width, height, objectness, *scores in zip(*arrays[0], strict=True):
                 yield around(x, y, width, height), [objectness * score for score in scores]
-        case "fastestdet":
-            for x, y, width, height, objectness, *scores in zip(*arrays[0], strict=True):
-                yield around(x, y, width, height), [objectness**0.6 * score**0.4 for score in scores]
         case "yolox":
             places = [
                 (column, row, stride)

@@ -94,23 +94,6 @@ def yolox(
     return candidates(cxcywh_to_xyxy(boxes), confidence, class_id)
 
 
-def fastestdet(
-    outputs: Sequence[NDArray[np.float32]],
-    thresholds: NDArray[np.float32],
-    input_hw: tuple[int, int],
-    *,
-    multi_label: bool,
-) -> Detections:
-    """Rows as `yolov5`; confidence is objectness to the power of 0.6 times probability to the power of 0.4.
-
-    Source of the arithmetic: `handle_preds` of FastestDet.
-    """
-    (output,) = outputs
-    objectness, scores = output[BOX_ROWS : BOX_ROWS + 1], output[BOX_ROWS + 1 :]
-    weighted = np.concatenate([output[:BOX_ROWS], objectness**0.6, scores**0.4])
-    return yolov5([weighted], thresholds, input_hw, multi_label=multi_label)
-
-
 def cells(input_hw: tuple[int, int], strides: Sequence[int]) -> int:
     """Number of cells of the grids of all strides."""
     height, width = input_hw
