@@ -153,19 +153,22 @@ def _one_array(
         corners = head
     for output in outputs:
         match output.shape:
-            case (1, first, second) if first != second and output.is_float:
-                rows, number, rows_last = min(first, second) - masks, max(first, second), first > second
+            case (1, first, second) if output.is_float:
+                number, rows, rows_last = max(first, second), min(first, second) - masks, first > second
             case _:
                 continue
         once, thrice = number in per_cell, number in {ANCHORS * count for count in per_cell}
-        on_a_grid, named = once or thrice, (output.name,)
+        named = (output.name,)
 
-        if rows_last and rows == END_TO_END_ROWS:
-            yield Reading(Layout("end_to_end", named, rows_last), is_likely=not on_a_grid)
-        compact = rows_last and rows == END_TO_END_ROWS and not on_a_grid
+        # Of a blank picture there may be fewer objects than rows, or none.
+        objects = second == END_TO_END_ROWS and not (once or thrice)
+        if second == END_TO_END_ROWS:
+            yield Reading(Layout("end_to_end", named, rows_last=True), is_likely=objects)
+        if first == second:
+            continue
         if (classes := rows - BOX_ROWS) > 0:
-            yield Reading(Layout(corners, named, rows_last, classes), is_likely=not (compact or thrice))
+            yield Reading(Layout(corners, named, rows_last, classes), is_likely=not (objects or thrice))
         if (classes := rows - BOX_ROWS - 1) > 0:
-            yield Reading(Layout("yolov5", named, rows_last, classes), is_likely=rows_last and not compact)
+            yield Reading(Layout("yolov5", named, rows_last, classes), is_likely=rows_last and not objects)
             if once:
                 yield Reading(Layout("yolox", named, rows_last, classes), is_likely=rows_last)

@@ -41,6 +41,9 @@ def read(
         (outputs((1, 3 * 8500, 85)), None, Layout("yolov5", ("a",), rows_last=True, classes=80)),
         (outputs((1, 300, 6)), 80, Layout("end_to_end", ("a",), rows_last=True)),
         (outputs((1, 100, 6)), 1, Layout("end_to_end", ("a",), rows_last=True)),
+        (outputs((1, 0, 6)), 80, Layout("end_to_end", ("a",), rows_last=True)),
+        (outputs((1, 6, 6)), 80, Layout("end_to_end", ("a",), rows_last=True)),
+        (outputs((1, 300, 6), (1, 9, CELLS)), 5, Layout("end_to_end", ("a",), rows_last=True)),
         (outputs((1, 300, 4), (1, 300, 80)), 80, Layout("detr", ("a", "b"), classes=80)),
         (outputs((1, 100, 92), (1, 100, 4)), 91, Layout("detr_softmax", ("b", "a"), classes=91)),
         (outputs((1, 116, CELLS), (1, 32, 160, 160)), 80, Layout("cxcywh", ("a",), classes=80)),
@@ -71,6 +74,9 @@ def read(
         "YOLOv5 with four grids",
         "YOLOv10",
         "YOLOv10 of one class",
+        "suppressed in the graph, nothing found",
+        "suppressed in the graph, six found",
+        "libreyolo with nms=True",
         "RT-DETR with logits",
         "DETR",
         "YOLOv8-seg",
@@ -134,7 +140,7 @@ def test_the_manifest_may_name_a_head_that_shapes_speak_against() -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    [(1, 6), (2, 6, 21), (1, 4, 21), (1, 6, 6), (6, 21), (1, 3, 80, 80, 85)],
+    [(1, 6), (2, 6, 21), (1, 4, 21), (1, 7, 7), (6, 21), (1, 3, 80, 80, 85)],
     ids=lambda shape: str(list(shape)),
 )
 def test_an_output_that_no_head_reads_is_refused_and_shown(shape: tuple[int, ...]) -> None:
