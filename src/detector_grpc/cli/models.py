@@ -1,4 +1,4 @@
-"""`detector-grpc models`: what a server holds."""
+"""`detector-grpc models`: the group, and what a server holds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from detector_grpc.cli import Lazy, LazyGroup
 from detector_grpc.cli.connection import Connection, connected, json_option
 from detector_grpc.client import Detector
 
@@ -21,12 +22,19 @@ _STATE_STYLES = {"READY": "green", "LOADING": "yellow", "FAILED": "red"}
 _DIGEST_DIGITS = 8  # with more, the table would not fit into 80 columns
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "list": Lazy("models:list_", "List what a server holds."),
+        "inspect": Lazy("inspect:inspect", "Say how a model file would be served, and why."),
+        "bless": Lazy("bless:bless", "Make what a version finds now what it must always find."),
+    },
+)
 def models() -> None:
-    """Show the models that a server holds."""
+    """Work with models."""
 
 
-@models.command("list")
+@click.command("list")
 @connected
 @json_option
 def list_(connection: Connection, *, as_json: bool) -> None:

@@ -106,10 +106,11 @@ def recognise(
     # What the exporter put into the graph to find each object once is there to be used.
     best = [layout for layout in counted if layout.head == "end_to_end"] or counted
     if len(best) > 1:
-        heads = ", ".join(sorted({layout.head for layout in best}))
+        heads, arrays = ", ".join(sorted({layout.head for layout in best})), {layout.outputs for layout in best}
+        which = ", and `outputs` to what it reads" if len(arrays) > 1 else ""
         raise ModelInvalid(
-            f"the outputs {', '.join(map(str, outputs))} could be read by several heads: set `head` in manifest.yaml "
-            f"to one of {heads}, and `outputs` to what it reads"
+            f"{', '.join(map(str, outputs))} could be read in several ways: set `head` in manifest.yaml to one of "
+            f"{heads}{which}"
         )
     return best[0]
 

@@ -95,6 +95,15 @@ class Pipeline:
         self._head = HEADS[spec.layout.head]
         self._max_pixels = max_pixels
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By class_id."""
+        return self._spec.class_names
+
+    def reading(self, spec: ModelSpec) -> Pipeline:
+        """The same session, fed and read in another way."""
+        return Pipeline(spec, self._session, self._max_pixels)
+
     def detect(
         self,
         image: Image,

@@ -16,6 +16,7 @@ from detector_grpc.errors import (
     VersionLoading,
     VersionNotHeld,
 )
+from detector_grpc.serving import golden
 from detector_grpc.serving.manifest import read_manifest
 from detector_grpc.serving.pipeline import Pipeline
 from detector_grpc.serving.spec import ModelSpec, resolve
@@ -159,6 +160,17 @@ class Registry:
 
 
 def open_version(source: VersionSource, open_session: Callable[[Path], Session], max_pixels: int) -> LoadedModel:
+    """Reads a version, and lets it through the golden gate; blocking.
+
+    Raises:
+        ModelInvalid: It cannot be served, or does not reproduce its golden pictures.
+    """
+    loaded = read_version(source, open_session, max_pixels)
+    golden.check(source.golden_path, loaded.pipeline)
+    return loaded
+
+
+def read_version(source: VersionSource, open_session: Callable[[Path], Session], max_pixels: int) -> LoadedModel:
     """Reads a version and runs it once on a blank picture; blocking.
 
     Raises:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.yaml"
+GOLDEN_FOLDER = "golden"
 
 # Names go into metric labels, health service names and URLs.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -27,6 +28,7 @@ class VersionSource:
         version: Name of the version.
         path: The model file.
         manifest_path: The manifest, which may not exist.
+        golden_path: The folder of golden pictures, which may not exist.
         origin: What told us of it, for messages to the operator: a folder or a setting.
     """
 
@@ -34,6 +36,7 @@ class VersionSource:
     version: str
     path: Path
     manifest_path: Path
+    golden_path: Path
     origin: str
 
 
@@ -45,7 +48,7 @@ def scan(repository: Path) -> list[VersionSource]:
     """
     try:
         found = [
-            VersionSource(folder.parent.name, folder.name, folder / MODEL_FILE, folder / MANIFEST_FILE, str(folder))
+            stored(folder)
             for model in sorted(repository.iterdir())
             if model.is_dir()
             for folder in sorted(model.iterdir())
@@ -65,6 +68,28 @@ def scan(repository: Path) -> list[VersionSource]:
     return found
 
 
+def stored(folder: Path) -> VersionSource:
+    """A folder `<model>/<version>` as a version."""
+    return VersionSource(
+        folder.parent.name,
+        folder.name,
+        folder / MODEL_FILE,
+        folder / MANIFEST_FILE,
+        folder / GOLDEN_FOLDER,
+        origin=str(folder),
+    )
+
+
+def at(path: Path) -> VersionSource:
+    """The version in a folder, or of a model file wherever it lies."""
+    path = path.resolve()
+    if path.is_dir():
+        return stored(path)
+    if path.name == MODEL_FILE:
+        return stored(path.parent)
+    return mounted(path.stem, "", path, str(path))
+
+
 def mounted(model: str, version: str, path: Path, setting: str) -> VersionSource:
-    """A single file as a version; its manifest may lie beside it, with `.yaml` in place of `.onnx`."""
-    return VersionSource(model, version, path, path.with_suffix(".yaml"), setting)
+    """A single file as a version; its manifest and golden pictures may lie beside it, as `.yaml` and `.golden`."""
+    return VersionSource(model, version, path, path.with_suffix(".yaml"), path.with_suffix(".golden"), setting)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from detector_grpc.errors import InferenceFailed, ModelInvalid
 from detector_grpc.serving.inputs import ImageInput, Trained, find_slot
 from detector_grpc.serving.layouts import Layout, Output, recognise
+from detector_grpc.serving.manifest import ManifestOptions
 from detector_grpc.serving.options import DetectOptions
 from detector_grpc.vision.tensor import TensorFormat
 
@@ -48,7 +49,7 @@ class ModelSpec:
         input: How a picture becomes what the model takes.
         layout: What its outputs mean.
         options: What is used where a caller leaves an option unset.
-        reasons: What each conclusion was drawn from, by key of the manifest.
+        reasons: What each conclusion was drawn from, by key of `as_manifest`, sections and keys joined by a dot.
     """
 
     class_names: tuple[str, ...]
@@ -56,6 +57,25 @@ class ModelSpec:
     layout: Layout
     options: DetectOptions
     reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def as_manifest(self) -> dict[str, Any]:
+        """A manifest that says all of it, ready for YAML or JSON."""
+        image, numbers = self.input, self.input.tensor_format
+        return {
+            "class_names": list(self.class_names),
+            "head": self.layout.head,
+            "outputs": list(self.layout.outputs),
+            "input": {
+                "size": list(image.hw),
+                "resize": image.resize,
+                "pad_value": image.pad_value,
+                "color_order": numbers.color_order,
+                "scale": numbers.scale,
+                "mean": list(numbers.mean),
+                "std": list(numbers.std),
+            },
+            "options": {name: getattr(self.options, name) for name in ManifestOptions.model_fields},
+        }
 
 
 def resolve(manifest: Manifest, session: Session) -> ModelSpec:
@@ -75,7 +95,10 @@ def resolve(manifest: Manifest, session: Session) -> ModelSpec:
     told_by_family = "metadata model_family: yolo9, and " if layout.head == "xyxy" else ""
     reasons["class_names"] = source
     reasons["head"] = MANIFEST if manifest.head else f"{told_by_family}the shapes of {', '.join(map(str, outputs))}"
+    reasons["outputs"] = MANIFEST if manifest.outputs else f"read by {layout.head}"
     reasons["input.size"] = slot.hw_reason
+    for name in ManifestOptions.model_fields:
+        reasons[f"options.{name}"] = MANIFEST if name in manifest.options.model_fields_set else "default"
     return ModelSpec(
         class_names=names,
         input=_image_input(manifest, slot, layout, signature.metadata, reasons),

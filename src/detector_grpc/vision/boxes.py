@@ -14,3 +14,22 @@ def cxcywh_to_xyxy(cxcywh: NDArray[np.float32]) -> NDArray[np.float32]:
     """Centre and size to corners; float32 (N, 4) both."""
     center, half = cxcywh[:, :2], cxcywh[:, 2:] / 2
     return np.concatenate([center - half, center + half], axis=1)
+
+
+def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of every pair.
+
+    Args:
+        a: float32 (N, 4), xyxy.
+        b: float32 (M, 4), xyxy, in the same frame of reference.
+
+    Returns:
+        float32 (N, M), range [0, 1]; 0 where both boxes are empty.
+    """
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    shared: NDArray[np.float32] = np.clip(sides, 0, None).prod(axis=2)
+    areas_a, areas_b = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b))
+    union = areas_a[:, None] + areas_b[None, :] - shared
+    overlaps = np.zeros_like(shared)
+    np.divide(shared, union, out=overlaps, where=union > 0)
+    return overlaps

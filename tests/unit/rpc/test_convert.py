@@ -17,7 +17,7 @@ from detector_grpc.serving.layouts import Layout
 from detector_grpc.serving.options import DetectOptions, RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage, Pipeline, RawImage, Result, Timing
 from detector_grpc.serving.registry import LoadedModel, ModelState, ModelVersion
-from detector_grpc.serving.repository import VersionSource
+from detector_grpc.serving.repository import stored
 from detector_grpc.serving.spec import ModelSpec
 from detector_grpc.vision.detections import Detections
 
@@ -194,7 +194,7 @@ def test_options_that_are_sent_back_as_they_came_mean_the_same() -> None:
     assert again.options.over(DetectOptions(), ("car",)) == used
 
 
-SOURCE = VersionSource("yolo", "v1", Path("/secret/model.onnx"), Path("/secret/manifest.yaml"), "/secret")
+SOURCE = stored(Path("/secret/yolo/v1"))
 
 
 def test_a_version_that_is_ready_is_described() -> None:

@@ -122,7 +122,7 @@ def test_what_could_be_read_in_several_ways_is_refused_with_the_ways_and_the_key
 ) -> None:
     with pytest.raises(ModelInvalid) as caught:
         read(found, names=names, input_hw=(416, 416))
-    assert f"set `head` in manifest.yaml to one of {heads}" in caught.value.message
+    assert f"could be read in several ways: set `head` in manifest.yaml to one of {heads}" in caught.value.message
     for output in found:
         assert str(output) in caught.value.message
 

@@ -11,7 +11,7 @@ from support.sessions import FakeSession
 
 from detector_grpc.errors import ModelInvalid, ModelNotFound, VersionFailed, VersionLoading, VersionNotHeld
 from detector_grpc.serving.registry import ModelState, ModelVersion, Registry
-from detector_grpc.serving.repository import VersionSource
+from detector_grpc.serving.repository import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class Registered:
             path = folder / model / version / "model.onnx"
             path.parent.mkdir(parents=True)
             path.touch()
-            sources.append(VersionSource(model, version, path, path.with_name("manifest.yaml"), f"{model}/{version}"))
+            sources.append(stored(path.parent))
         self.sources = {(source.model, source.version): source for source in sources}
         self.registry = Registry(sources, "yolo", "v1", self._open, 1000, self._on_change)
 
@@ -148,7 +148,7 @@ async def test_a_missing_file_is_a_failure_that_names_what_told_of_it(held: Regi
     source = held.sources["yolo", "v1"]
     source.path.unlink()
     await held.registry.load_all()
-    assert held.registry.find("yolo", "v1").failure == f"yolo/v1: there is no file {source.path}"
+    assert held.registry.find("yolo", "v1").failure == f"{source.origin}: there is no file {source.path}"
 
 
 async def test_a_model_that_is_no_detector_is_a_failure_that_names_its_file(held: Registered) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detector_grpc.errors import SetupInvalid
-from detector_grpc.serving.repository import VersionSource, mounted, scan
+from detector_grpc.serving.repository import VersionSource, mounted, scan, stored
 
 
 def add(repository: Path, model: str, version: str) -> Path:
@@ -25,7 +25,10 @@ def test_versions_are_found_in_order_of_model_and_version(tmp_path: Path) -> Non
 
 def test_a_version_knows_where_it_comes_from(tmp_path: Path) -> None:
     folder = add(tmp_path, "yolo", "v1")
-    assert scan(tmp_path) == [VersionSource("yolo", "v1", folder / "model.onnx", folder / "manifest.yaml", str(folder))]
+    expected = VersionSource(
+        "yolo", "v1", folder / "model.onnx", folder / "manifest.yaml", folder / "golden", str(folder)
+    )
+    assert scan(tmp_path) == [expected] == [stored(folder)]
 
 
 def test_folders_without_a_model_and_files_beside_are_no_versions(tmp_path: Path) -> None:
@@ -89,8 +92,9 @@ def test_a_folder_that_may_not_be_read_is_the_operators_fault(tmp_path: Path, mo
         scan(tmp_path)
 
 
-def test_a_mounted_file_has_its_manifest_beside_it() -> None:
-    source = mounted("yolo", "v2", Path("/app/models/yolov9_v2.onnx"), "MODEL_V2_PATH")
-    assert source == VersionSource(
-        "yolo", "v2", Path("/app/models/yolov9_v2.onnx"), Path("/app/models/yolov9_v2.yaml"), "MODEL_V2_PATH"
+def test_a_mounted_file_has_its_manifest_and_golden_pictures_beside_it() -> None:
+    file = Path("/app/models/yolov9_v2.onnx")
+    manifest, golden = Path("/app/models/yolov9_v2.yaml"), Path("/app/models/yolov9_v2.golden")
+    assert mounted("yolo", "v2", file, "MODEL_V2_PATH") == VersionSource(
+        "yolo", "v2", file, manifest, golden, "MODEL_V2_PATH"
     )

@@ -62,10 +62,12 @@ def test_everything_in_the_manifest_is_taken() -> None:
 
 def test_each_conclusion_has_its_reason() -> None:
     metadata = {"names": '["car", "bus"]', "letterbox_pad": "topleft", "model_family": "yolo9"}
-    reasons = resolved({"input": {"pad_value": 0}}, metadata=metadata).reasons
+    manifest = {"input": {"pad_value": 0}, "options": {"iou_threshold": 0.5}}
+    reasons = resolved(manifest, metadata=metadata).reasons
     assert reasons == {
         "class_names": "the metadata of the ONNX file",
         "head": "metadata model_family: yolo9, and the shapes of output0 [1, 6, 21]",
+        "outputs": "read by xyxy",
         "input.size": "the input's shape",
         "input.resize": "metadata letterbox_pad: topleft",
         "input.pad_value": "manifest.yaml",
@@ -73,7 +75,21 @@ def test_each_conclusion_has_its_reason() -> None:
         "input.scale": "usual for xyxy",
         "input.mean": "usual for xyxy",
         "input.std": "usual for xyxy",
+        "options.confidence_threshold": "default",
+        "options.class_confidence_thresholds": "default",
+        "options.iou_threshold": "manifest.yaml",
+        "options.multi_label": "default",
+        "options.class_agnostic_nms": "default",
+        "options.max_detections": "default",
     }
+
+
+def test_all_of_it_as_a_manifest_concludes_the_same() -> None:
+    spec = resolved({"options": {"iou_threshold": 0.5}}, metadata={"letterbox_pad": "topleft", "model_family": "yolo9"})
+    again = resolved(spec.as_manifest())
+    assert again.as_manifest() == spec.as_manifest()
+    assert (again.input, again.layout, again.options) == (spec.input, spec.layout, spec.options)
+    assert set(again.reasons.values()) == {"manifest.yaml"}
 
 
 def test_the_usual_preprocessing_is_that_of_the_heads_family() -> None:
