@@ -154,12 +154,13 @@ class Pipeline:
         """Model px, most confident first."""
         layout = self._spec.layout
         arrays = [output[0].astype(np.float32, copy=False) for output in outputs]
-        candidates = self._head.decode(
-            [arrays[0].T] if layout.rows_last else arrays,
-            options.thresholds(self._spec.class_names),
-            self._spec.input.hw,
-            multi_label=options.multi_label,
-        )
+        with np.errstate(all="ignore"):  # a model may answer anything; what is no number is left out
+            candidates = self._head.decode(
+                [arrays[0].T] if layout.rows_last else arrays,
+                options.thresholds(self._spec.class_names),
+                self._spec.input.hw,
+                multi_label=options.multi_label,
+            )
         if self._head.suppressed:
             return candidates.best(options.max_detections)
         return suppress(

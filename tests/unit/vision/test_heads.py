@@ -184,7 +184,7 @@ def test_the_outputs_are_neither_changed_nor_kept(head: HeadName) -> None:
 
 @EVERY_HEAD
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_whatever_the_model_says_boxes_are_finite_and_classes_exist(head: HeadName, bad: float) -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):

@@ -88,9 +88,8 @@ def yolox(
     near, confidence, class_id = _with_objectness(output, thresholds, multi_label=multi_label)
     cell_xy, stride = grid(input_hw, output.shape[1])
     boxes = output[:BOX_ROWS, near].T.copy()
-    with np.errstate(over="ignore"):  # an infinite box is left out
-        boxes[:, :2] = (boxes[:, :2] + cell_xy[near]) * stride[near, None]
-        boxes[:, 2:] = np.exp(boxes[:, 2:]) * stride[near, None]
+    boxes[:, :2] = (boxes[:, :2] + cell_xy[near]) * stride[near, None]
+    boxes[:, 2:] = np.exp(boxes[:, 2:]) * stride[near, None]
     return candidates(cxcywh_to_xyxy(boxes), confidence, class_id)
 
 

@@ -77,8 +77,7 @@ def detr(
     sigmoid is the confidence. Else as `Decode`.
     """
     boxes, logits = outputs
-    with np.errstate(over="ignore"):
-        scores = np.float32(1) / (np.float32(1) + np.exp(-logits))
+    scores = np.float32(1) / (np.float32(1) + np.exp(-logits))
     return _queries(boxes, scores, thresholds, input_hw, multi_label=multi_label)
 
 

@@ -36,7 +36,8 @@ class Decode(Protocol):
                 Where the model has chosen the class itself, this changes nothing.
 
         Returns:
-            Candidates in model px, in no particular order. Boxes that are not finite are left out.
+            Candidates in model px, in no particular order. Boxes that are not finite are left out; computing with what
+            is no number makes numpy warn, unless the caller has switched that off.
         """
 
 
