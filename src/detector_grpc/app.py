@@ -32,6 +32,7 @@ from detector_grpc.rpc.server import DetectorServer
 from detector_grpc.rpc.status import rich_status
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
 from detector_grpc.serving import repository
+from detector_grpc.serving.budget import ByteBudget
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.outcome import Observers
 from detector_grpc.serving.registry import ModelState, ModelVersion, Registry
@@ -158,7 +159,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
     admission = LimitsInterceptor(
         limits.max_message_bytes,
         limits.max_message_bytes + TRANSPORT_MARGIN_BYTES,
-        limits.max_bytes_in_flight,
+        ByteBudget(limits.max_bytes_in_flight),
         limits.max_requests,
         limits.receive_timeout_s,
     )

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMEOUT_S = 20
+FLOWS = 3
 
 
 @dataclass
 class Submit:
     deadline_s: int | None
     fails: bool
+    flow: int
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Turn:
 
 steps = st.lists(
     st.one_of(
-        st.builds(Submit, st.one_of(st.none(), st.integers(0, 5)), st.booleans()),
+        st.builds(Submit, st.one_of(st.none(), st.integers(0, 5)), st.booleans(), st.integers(0, FLOWS - 1)),
         st.builds(Leave, st.integers(0, 30)),
         st.builds(Finish, st.integers(0, 30)),
         st.builds(Pass, st.integers(1, 3)),
@@ -122,7 +124,7 @@ class World:
                 raise KeyError(job.number)
             return job.number
 
-        job.task = asyncio.create_task(self.scheduler.submit(work, deadline))
+        job.task = asyncio.create_task(self.scheduler.submit(work, deadline, step.flow))
         self.jobs.append(job)
 
     async def take(self, step: object) -> None:
@@ -152,7 +154,7 @@ async def play(workers: int, max_queue: int, script: list[object]) -> None:
     world = World(workers, max_queue)
     for step in script:
         await world.take(step)
-        assert world.scheduler.depth <= max_queue + workers
+        assert world.scheduler.depth <= FLOWS * (max_queue + workers)
     await world.finish_all()
     tasks = [job.task for job in world.jobs if job.task is not None]
     assert all(task.done() for task in tasks)  # every submit ends
@@ -193,3 +195,28 @@ def check(job: Job, result: object) -> None:
 @given(st.integers(1, 3), st.integers(0, 4), steps)
 def test_every_job_ends_in_one_of_the_ways_that_are_drawn(workers: int, max_queue: int, script: list[object]) -> None:
     asyncio.run(play(workers, max_queue, script))
+
+
+@settings(max_examples=200)
+@given(st.lists(st.integers(0, FLOWS - 1), max_size=20))
+def test_a_flow_that_waits_gets_a_worker_before_any_other_gets_its_second(flows: list[int]) -> None:
+    async def order() -> list[int]:
+        world = World(1, len(flows))
+        began: list[int] = []
+        tasks = [asyncio.create_task(world.scheduler.submit(lambda _: None, flow="busy"))]
+        await asyncio.sleep(0)
+        tasks += [
+            asyncio.create_task(world.scheduler.submit(lambda _, flow=flow: began.append(flow), flow=flow))
+            for flow in flows
+        ]
+        await asyncio.sleep(0)
+        await world.finish_all()
+        await asyncio.gather(*tasks)
+        return began
+
+    began = asyncio.run(order())
+    assert sorted(began) == sorted(flows)
+    for index, flow in enumerate(began):
+        if flow in began[index + 1 :]:
+            between = began[index + 1 : began.index(flow, index + 1)]
+            assert set(began[began.index(flow, index + 1) :]) - {flow} <= set(between)

@@ -9,7 +9,6 @@ are refused without reading them at all.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING
 
 import grpc
@@ -24,37 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from detector_grpc.interceptors.around import Behaviour, Context, Details, Handler
-
-
-class ByteBudget:
-    """A number of bytes that is given out in the order of asking."""
-
-    def __init__(self, total_bytes: int) -> None:
-        self._free = total_bytes
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    async def reserve(self, size_bytes: int) -> None:
-        """Waits until the bytes are free, and takes them."""
-        if not self._waiting and size_bytes <= self._free:
-            self._free -= size_bytes
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append((size_bytes, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            left_with_turn = turn.done() and not turn.cancelled()  # got its turn and left in the same instant
-            self.release(size_bytes if left_with_turn else 0)  # 0: those behind may fit now
-            raise
-
-    def release(self, size_bytes: int) -> None:
-        """Gives bytes back."""
-        self._free += size_bytes
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
-            size, turn = self._waiting.popleft()
-            if not turn.done():
-                self._free -= size
-                turn.set_result(None)
+    from detector_grpc.serving.budget import ByteBudget
 
 
 class LimitsInterceptor(grpc.aio.ServerInterceptor):
@@ -63,7 +32,7 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
     Args:
         max_message_bytes: Largest message.
         max_wire_bytes: Largest message that gRPC lets through, so that its real size can be told.
-        max_bytes_in_flight: Most bytes of messages that are held at once.
+        budget: Bytes of messages that may be held at once.
         max_requests: Most calls at once, those that wait included.
         receive_timeout_s: Seconds that a message may take to arrive.
 
@@ -75,13 +44,13 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
         self,
         max_message_bytes: int,
         max_wire_bytes: int,
-        max_bytes_in_flight: int,
+        budget: ByteBudget,
         max_requests: int,
         receive_timeout_s: float,
     ) -> None:
         self._max_message_bytes = max_message_bytes
         self._max_wire_bytes = max_wire_bytes
-        self._budget = ByteBudget(max_bytes_in_flight)
+        self._budget = budget
         self._max_requests = max_requests
         self._receive_timeout_s = receive_timeout_s
         self._requests = 0

@@ -1,15 +1,19 @@
-"""Who gets a worker, and when: a bounded queue in front of a fixed number of threads.
+"""Who gets a worker, and when: bounded queues in front of a fixed number of threads.
+
+Jobs belong to flows, each with a queue of its own: the calls of one caller are a flow, and so are the frames of one
+stream. Flows take turns; within a flow, first come, first served.
 
 States of a job, and all the ways between them:
 
     submit ──► waiting ──► running ──► done (value or error)
        │          │ └────► expired     the deadline passed before a worker was free: DeadlineExpired
        │          └──────► cancelled   the caller left: nobody gets an answer
-       └──► refused                    the queue is full or closed: QueueFull, ShuttingDown
+       └──► refused                    the flow's queue is full, or all are closed: QueueFull, ShuttingDown
 
 Invariants: a job is run at most once; an expired or cancelled job is never run; a waiting job that is cancelled leaves
-the queue at once, with everything it holds; what happens to one job never touches another. All state belongs to the
-event loop; the threads see only a function to call.
+its queue at once, with everything it holds; what happens to one job never touches another; a flow with a job that waits
+gets a worker before any other gets its second. All state belongs to the event loop; the threads see only a function to
+call.
 """
 
 from __future__ import annotations
@@ -19,14 +23,15 @@ import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 T = TypeVar("T")
+Work: TypeAlias = "Callable[[float], Any]"
 
 SHED_REASONS = ("queue_full", "expired", "cancelled")
 
@@ -36,18 +41,19 @@ _SMOOTHING = 0.1
 
 @dataclass(eq=False)
 class _Job:
-    work: Callable[[float], Any]
+    choose: Callable[[], Work]
     future: asyncio.Future[Any]
     submitted: float
     deadline: float | None
+    flow: Hashable
 
 
 class Scheduler:
-    """Runs jobs on worker threads, first come, first served. Belongs to one event loop.
+    """Runs jobs on worker threads. Belongs to one event loop.
 
     Args:
         workers: Number of threads.
-        max_queue: Most jobs that may wait.
+        max_queue: Most jobs of one flow that may wait.
         clock: Seconds, monotonic; the clock that deadlines are told in.
 
     Attributes:
@@ -60,7 +66,7 @@ class Scheduler:
         self._max_queue = max_queue
         self._clock = clock
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
-        self._waiting: deque[_Job] = deque()
+        self._waiting: dict[Hashable, deque[_Job]] = {}  # in the order of the flows' turns; no queue is empty
         self._running = 0
         self._service_s = 0.0
         self._idle = asyncio.Event()
@@ -70,14 +76,15 @@ class Scheduler:
     @property
     def depth(self) -> int:
         """Number of jobs that wait."""
-        return len(self._waiting)
+        return sum(map(len, self._waiting.values()))
 
-    async def submit(self, work: Callable[[float], T], deadline: float | None = None) -> T:
+    async def submit(self, work: Callable[[float], T], deadline: float | None = None, flow: Hashable = None) -> T:
         """Runs `work` on a worker thread and returns its value.
 
         Args:
             work: Called with the seconds it waited.
             deadline: Time of `clock` after which the job is not begun; None for never.
+            flow: What the job belongs to.
 
         Raises:
             QueueFull: Too many jobs wait.
@@ -85,20 +92,25 @@ class Scheduler:
             DeadlineExpired: The deadline passed while the job waited.
             Exception: Whatever `work` raises.
         """
+        return await self.submit_chosen(lambda: work, deadline, flow)
+
+    async def submit_chosen(
+        self, choose: Callable[[], Callable[[float], T]], deadline: float | None = None, flow: Hashable = None
+    ) -> T:
+        """As `submit`, with work that is chosen when a worker is free, on the loop; `choose` must not raise."""
         if self._closed:
             raise ShuttingDown
-        if self._running == self.workers and len(self._waiting) >= self._max_queue:
+        if self._running == self.workers and len(self._waiting.get(flow, ())) >= self._max_queue:
             self.shed["queue_full"] += 1
             raise QueueFull(self._max_queue, self._estimated_wait_s())
-        job = _Job(work, asyncio.get_running_loop().create_future(), self._clock(), deadline)
-        self._waiting.append(job)
+        job = _Job(choose, asyncio.get_running_loop().create_future(), self._clock(), deadline, flow)
+        self._waiting.setdefault(flow, deque()).append(job)
         self._idle.clear()
         self._fill()
         try:
             value: T = await job.future
         except asyncio.CancelledError:
-            if job in self._waiting:
-                self._waiting.remove(job)
+            if self._remove(job):
                 self.shed["expired" if self._expired(job) else "cancelled"] += 1
                 self._check_idle()
             raise
@@ -111,9 +123,9 @@ class Scheduler:
         self._threads.shutdown(wait=False)
 
     def _fill(self) -> None:
-        """Gives free workers the jobs that wait longest."""
+        """Gives free workers the jobs whose turn it is."""
         while self._waiting and self._running < self.workers:
-            job = self._waiting.popleft()
+            job = self._next()
             now = self._clock()
             if job.future.cancelled():  # its caller left in this very turn of the loop
                 self.shed["cancelled"] += 1
@@ -122,15 +134,34 @@ class Scheduler:
                 job.future.set_exception(DeadlineExpired(now - job.submitted))
             else:
                 self._running += 1
-                self._threads.submit(self._run, job, now)
+                self._threads.submit(self._run, job, job.choose(), now)
         self._check_idle()
 
-    def _run(self, job: _Job, began: float) -> None:
+    def _next(self) -> _Job:
+        """Takes the longest waiting job of the flow whose turn it is, which then stands behind all others."""
+        flow = next(iter(self._waiting))
+        jobs = self._waiting.pop(flow)
+        job = jobs.popleft()
+        if jobs:
+            self._waiting[flow] = jobs
+        return job
+
+    def _remove(self, job: _Job) -> bool:
+        """Takes a job out of its queue, if it waits."""
+        jobs = self._waiting.get(job.flow)
+        if jobs is None or job not in jobs:
+            return False
+        jobs.remove(job)
+        if not jobs:
+            del self._waiting[job.flow]
+        return True
+
+    def _run(self, job: _Job, work: Work, began: float) -> None:
         """Does the work; the only method that runs on a worker thread."""
         value: Any = None
         error: BaseException | None = None
         try:
-            value = job.work(began - job.submitted)
+            value = work(began - job.submitted)
         except BaseException as raised:  # noqa: BLE001 - it is raised again, where the job was submitted
             error = raised
         job.future.get_loop().call_soon_threadsafe(self._finish, job, began, value, error)
@@ -153,4 +184,4 @@ class Scheduler:
             self._idle.set()
 
     def _estimated_wait_s(self) -> float:
-        return self._service_s * (len(self._waiting) + 1) / self.workers
+        return self._service_s * (self.depth + 1) / self.workers

@@ -1,4 +1,4 @@
-"""The budget of bytes on its own, and admission with real calls."""
+"""Admission, with real calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from detector_grpc.errors import DetectorError, InvalidRequest, MessageTooLarge, ReceiveTimeout, TooManyRequests
-from detector_grpc.interceptors.limits import ByteBudget, LimitsInterceptor
+from detector_grpc.interceptors.limits import LimitsInterceptor
+from detector_grpc.serving.budget import ByteBudget
 
 TIMEOUT_S = 10
 INFER = "detector.v1.DetectorService"
@@ -18,110 +19,6 @@ INFER = "detector.v1.DetectorService"
 async def turn() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
-
-
-async def asking(budget: ByteBudget, *sizes: int) -> list[asyncio.Task[None]]:
-    tasks = [asyncio.create_task(budget.reserve(size)) for size in sizes]
-    await turn()
-    return tasks
-
-
-def got(tasks: list[asyncio.Task[None]]) -> list[bool]:
-    return [task.done() and not task.cancelled() for task in tasks]
-
-
-async def leave(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def test_free_bytes_are_given_at_once_up_to_the_last() -> None:
-    budget = ByteBudget(10)
-    tasks = await asking(budget, 4, 6, 0, 1)
-    assert got(tasks) == [True, True, True, False]
-    await leave(*tasks)
-
-
-async def test_released_bytes_wake_those_who_wait_in_the_order_of_asking() -> None:
-    budget = ByteBudget(10)
-    await budget.reserve(10)
-    tasks = await asking(budget, 6, 5, 4)
-    assert got(tasks) == [False, False, False]
-    budget.release(6)
-    await turn()
-    assert got(tasks) == [True, False, False]
-    budget.release(4)
-    await turn()
-    assert got(tasks) == [True, False, False]  # 4 are free, and are not for the one behind
-    budget.release(6)
-    await turn()
-    assert got(tasks) == [True, True, True]
-
-
-async def test_one_release_may_wake_several() -> None:
-    budget = ByteBudget(10)
-    await budget.reserve(10)
-    tasks = await asking(budget, 3, 3, 3, 3)
-    budget.release(10)
-    await turn()
-    assert got(tasks) == [True, True, True, False]
-    await leave(*tasks)
-
-
-async def test_nobody_overtakes_those_who_wait() -> None:
-    budget = ByteBudget(10)
-    await budget.reserve(5)
-    tasks = await asking(budget, 10, 1)
-    assert got(tasks) == [False, False]
-    budget.release(5)
-    await turn()
-    assert got(tasks) == [True, False]
-    await leave(*tasks)
-
-
-async def test_who_leaves_while_waiting_takes_nothing() -> None:
-    budget = ByteBudget(10)
-    await budget.reserve(10)
-    tasks = await asking(budget, 10, 10)
-    await leave(tasks[0])
-    budget.release(10)
-    await turn()
-    assert got(tasks) == [False, True]
-    budget.release(10)
-    assert got(await asking(budget, 10)) == [True]
-
-
-async def test_who_leaves_while_waiting_lets_those_behind_have_what_is_free() -> None:
-    budget = ByteBudget(10)
-    await budget.reserve(5)
-    tasks = await asking(budget, 10, 5)
-    await leave(tasks[0])
-    await turn()
-    assert got(tasks) == [False, True]
-
-
-async def test_after_all_who_waited_have_left_free_bytes_are_given_at_once() -> None:
-    budget = ByteBudget(10)
-    await budget.reserve(5)
-    await leave(*await asking(budget, 10, 10))
-    assert got(await asking(budget, 5)) == [True]
-
-
-async def test_who_leaves_in_the_instant_of_getting_gives_back() -> None:
-    budget = ByteBudget(10)
-    await budget.reserve(10)
-    tasks = await asking(budget, 10, 10)
-    budget.release(10)  # the first has its turn, but its task does not know yet
-    tasks[0].cancel()
-    await turn()
-    assert tasks[0].cancelled()
-    assert got(tasks) == [False, True]
-    budget.release(10)
-    assert got(await asking(budget, 10)) == [True]
-
-
-# --- with real calls
 
 
 class Refused:
@@ -157,7 +54,7 @@ def limits(**changed: Any) -> LimitsInterceptor:
     values = {
         "max_message_bytes": 1000,
         "max_wire_bytes": 2000,
-        "max_bytes_in_flight": 4000,
+        "budget": ByteBudget(4000),
         "max_requests": 10,
         "receive_timeout_s": TIMEOUT_S,
     }
@@ -230,7 +127,7 @@ async def test_a_message_that_was_read_holds_no_more_than_its_size(start: Any, h
 
 
 async def test_a_call_waits_while_there_is_no_room_and_goes_on_when_there_is(start: Any, held: Holding) -> None:
-    inner = limits(max_bytes_in_flight=2500)
+    inner = limits(budget=ByteBudget(2500))
     client = await start([Outer(), inner], INFER, held.handlers())
     first = asyncio.create_task(client.finish(client.start("Detect", bytes(900))))
     await held.arrived(1)
@@ -258,7 +155,7 @@ async def test_everything_that_a_call_held_is_free_when_it_ends(start: Any, end:
             left.set()
         return b"answer"
 
-    inner = limits(max_bytes_in_flight=2000, max_requests=1)
+    inner = limits(budget=ByteBudget(2000), max_requests=1)
     handlers = {"Detect": grpc.unary_unary_rpc_method_handler(answer, bytes)}
     client = await start([Outer(), inner], INFER, handlers)
     for _ in range(3):

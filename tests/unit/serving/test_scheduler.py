@@ -370,3 +370,50 @@ async def test_the_depth_is_what_waits_and_not_what_runs() -> None:
     assert scheduler.depth == 0
     with suppress(ShuttingDown):
         await scheduler.close()
+
+
+async def test_flows_take_turns_whatever_the_order_of_asking() -> None:
+    scheduler = Scheduler(1, 10)
+    order: list[str] = []
+    async with busy(scheduler):
+        tasks = [
+            asyncio.create_task(scheduler.submit(lambda _, name=name: order.append(name), flow=name[0]))
+            for name in ("a1", "a2", "a3", "b1", "c1", "b2")
+        ]
+        await turn()
+        assert scheduler.depth == 6
+    await asyncio.gather(*tasks)
+    assert order == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+async def test_each_flow_has_a_queue_of_its_own() -> None:
+    scheduler = Scheduler(1, 1)
+    async with busy(scheduler):
+        waiting = [asyncio.create_task(scheduler.submit(opened(flow), flow=flow)) for flow in ("a", "b")]
+        await turn()
+        with pytest.raises(QueueFull):
+            await scheduler.submit(opened(), flow="a")
+        assert scheduler.depth == 2
+    assert await asyncio.gather(*waiting) == ["a", "b"]
+
+
+async def test_a_flow_whose_jobs_have_left_is_forgotten() -> None:
+    scheduler = Scheduler(1, 10)
+    async with busy(scheduler):
+        tasks = [asyncio.create_task(scheduler.submit(opened(), flow=object())) for _ in range(3)]
+        await turn()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert scheduler.depth == 0
+        assert scheduler._waiting == {}
+
+
+async def test_work_can_be_chosen_when_a_worker_is_free() -> None:
+    scheduler = Scheduler(1, 10)
+    newest = ["old"]
+    async with busy(scheduler):
+        task = asyncio.create_task(scheduler.submit_chosen(lambda: opened(newest[0])))
+        await turn()
+        newest[0] = "new"
+    assert await task == "new"
