@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import secrets
 import signal
 import sys
 from dataclasses import dataclass
@@ -28,14 +29,17 @@ from detector_grpc.interceptors.later import Later
 from detector_grpc.interceptors.limits import LimitsInterceptor
 from detector_grpc.interceptors.logging import log_call
 from detector_grpc.interceptors.metrics import Metrics
+from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import DetectorServer
 from detector_grpc.rpc.status import rich_status
+from detector_grpc.rpc.stream import StreamLimits
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
 from detector_grpc.serving import repository
 from detector_grpc.serving.budget import ByteBudget
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.outcome import Observers
 from detector_grpc.serving.registry import ModelState, ModelVersion, Registry
+from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import SHED_REASONS, Scheduler
 from detector_grpc.serving.session import OnnxSession, import_onnxruntime
 
@@ -50,6 +54,7 @@ log = logging.getLogger(__name__)
 BUNDLED = Path(str(files("detector_grpc"))) / "bundled"
 BUNDLED_MODEL = "codes"
 FALLBACK_MODEL = "yolov9"
+MIN_RESUME_KEY_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,14 @@ def workers(settings: Settings) -> int:
 def request_memory_bytes(settings: Settings) -> int:
     """Most bytes that pictures may take, beyond what the idle process has.
 
-    Of a message there are at most three copies, as received, as parsed and as handed on. A pixel takes three bytes as
+    Of a message there are at most three copies, as received, as parsed and as handed on; of each stream one may be
+    arriving beside those. A pixel takes three bytes as
     decoded; beside them its copy as turned upright, three more, or the coefficients of a progressive JPEG, two for each
     of at most four components, on each worker.
     """
     limits = settings.limits
-    return 3 * limits.max_bytes_in_flight + workers(settings) * (3 + 2 * 4) * limits.max_pixels
+    arriving = limits.max_streams * (limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
+    return 3 * limits.max_bytes_in_flight + 2 * arriving + workers(settings) * (3 + 2 * 4) * limits.max_pixels
 
 
 def log_as_json(level: str) -> None:
@@ -156,11 +163,13 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
     limits, collectors = settings.limits, CollectorRegistry()
     ProcessCollector(registry=collectors)
     scheduler = Scheduler(workers(settings), limits.max_queue)
+    budget = ByteBudget(limits.max_bytes_in_flight)
     admission = LimitsInterceptor(
         limits.max_message_bytes,
         limits.max_message_bytes + TRANSPORT_MARGIN_BYTES,
-        ByteBudget(limits.max_bytes_in_flight),
+        budget,
         limits.max_requests,
+        limits.max_streams,
         limits.receive_timeout_s,
     )
     later = Later()
@@ -168,6 +177,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
         later,
         collectors,
         queue_depth=lambda: scheduler.depth,
+        streams=lambda: admission.streams,
         shed=lambda: {
             **{reason: scheduler.shed[reason] for reason in SHED_REASONS},
             "too_many_requests": admission.refused,
@@ -190,12 +200,24 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
         on_change,
     )
     auth = [AuthInterceptor(read_callers(settings.auth.callers_file))] if settings.auth.callers_file else []
-    server = DetectorServer(
+    detector = DetectorService(
         registry,
         scheduler,
+        budget,
+        ResumeTokens(_resume_key(settings.streams.resume_key_file)),
+        StreamLimits(limits.max_stream_frames, limits.max_message_bytes, limits.receive_timeout_s),
         Observers([metrics.observe]),
+    )
+    server = DetectorServer(
+        registry,
+        detector,
         # Outermost first: what is told of calls includes the statuses that errors became, refusals too.
-        [CallsInterceptor(later, [log_call, metrics.count_refused]), ErrorsInterceptor(rich_status), *auth, admission],
+        [
+            CallsInterceptor(later, [log_call, metrics.count_unobserved]),
+            ErrorsInterceptor(rich_status),
+            *auth,
+            admission,
+        ],
         limits.max_message_bytes,
         limits.max_connection_streams,
         reflection=settings.server.reflection,
@@ -291,6 +313,20 @@ def _log_version(version: ModelVersion) -> None:
         log.info("version ready", extra={**names, "digest": signature.digest, "provider": signature.provider})
     elif version.state is ModelState.FAILED:
         log.error("version failed", extra={**names, "cause": version.failure})
+
+
+def _resume_key(file: Path | None) -> bytes:
+    """The secret of the resume tokens; without a file, one that nobody else has."""
+    if file is None:
+        return secrets.token_bytes(32)
+    try:
+        key = file.read_bytes().strip()
+    except OSError as error:
+        raise SetupInvalid([f"cannot read {file} (DETECTOR_STREAMS_RESUME_KEY_FILE): {error.strerror}"]) from error
+    if len(key) < MIN_RESUME_KEY_BYTES:
+        wanted = f"at least {MIN_RESUME_KEY_BYTES} bytes are needed, there are {len(key)}"
+        raise SetupInvalid([f"{file} (DETECTOR_STREAMS_RESUME_KEY_FILE): {wanted}"])
+    return key
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

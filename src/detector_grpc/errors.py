@@ -6,10 +6,14 @@
     ├── MessageTooLarge         the caller's fault: more bytes than the server takes
     ├── ModelNotFound           the caller's fault: no such model here
     ├── VersionNotHeld          the caller's fault, or the gateway's: no such version here
-    ├── RetryLater              nobody's fault: VersionLoading, ShuttingDown and Overloaded (QueueFull, TooManyRequests)
+    ├── RetryLater              nobody's fault: VersionLoading, ShuttingDown and Overloaded (QueueFull, TooManyRequests,
+    │                           TooManyStreams)
     ├── VersionFailed           the operator's fault: the version was to be here and could not be loaded
     ├── DeadlineExpired         the caller's deadline passed before the work began
     ├── ReceiveTimeout          the caller's fault: sent its request too slowly
+    ├── AnswersNotRead          the caller's fault: does not read what a stream answers
+    ├── ResumeTokenInvalid      the caller's fault: a stream cannot go on with this token
+    ├── ResumeTokenExpired      the caller's fault: a stream cannot go on that late
     ├── Unauthenticated         the caller's fault: no valid credentials
     ├── PermissionDenied        the caller's fault: credentials that do not allow this
     ├── InferenceFailed         our fault, or the model's: unexpected; the cause is in the log only
@@ -196,6 +200,17 @@ class TooManyRequests(Overloaded):
         )
 
 
+class TooManyStreams(Overloaded):
+    """Expected. Too many streams are open at once."""
+
+    reason = "TOO_MANY_STREAMS"
+
+    def __init__(self, max_streams: int) -> None:
+        super().__init__(
+            f"{max_streams} streams are open already, which is the limit", 1.0, {"maxStreams": max_streams}
+        )
+
+
 class ShuttingDown(RetryLater):
     """Expected. The server stops and takes nothing new."""
 
@@ -224,6 +239,38 @@ class ReceiveTimeout(DetectorError):
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"the request did not arrive within {timeout_s:g} s", {"timeoutMs": f"{timeout_s * 1e3:.0f}"})
+
+
+class AnswersNotRead(DetectorError):
+    """Expected. The caller did not read the answers of a stream for too long."""
+
+    reason = "ANSWERS_NOT_READ"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(
+            f"the answers of the stream were not read for {timeout_s:g} s", {"timeoutMs": f"{timeout_s * 1e3:.0f}"}
+        )
+
+
+class ResumeTokenInvalid(DetectorError):
+    """Expected. The resume token was not made by this server or one that shares its key, or was changed."""
+
+    reason = "RESUME_TOKEN_INVALID"
+
+    def __init__(self) -> None:
+        super().__init__("the resume token was not made by this server or one that shares its key, or was changed")
+
+
+class ResumeTokenExpired(DetectorError):
+    """Expected. The resume token is too old; begin a new stream."""
+
+    reason = "RESUME_TOKEN_EXPIRED"
+
+    def __init__(self, age_s: float, max_age_s: float) -> None:
+        super().__init__(
+            f"the resume token is {age_s:.0f} s old, the limit is {max_age_s:.0f} s",
+            {"ageMs": f"{age_s * 1e3:.0f}", "maxAgeMs": f"{max_age_s * 1e3:.0f}"},
+        )
 
 
 class Unauthenticated(DetectorError):

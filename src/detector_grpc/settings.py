@@ -84,14 +84,20 @@ class LimitsSettings(_Section):
 
     max_message_bytes: int = Field(16 * MIB, ge=1024, le=1024 * MIB, description="Largest request, in bytes.")
     max_pixels: int = Field(50_000_000, ge=1, le=2**30, description="Largest width * height of a picture.")
-    max_queue: int = Field(64, ge=0, le=100_000, description="Pictures that may wait for a worker.")
-    max_requests: int = Field(128, ge=1, le=100_000, description="Detection calls at once, in whatever state.")
+    max_queue: int = Field(64, ge=0, le=100_000, description="Pictures of one caller that may wait for a worker.")
+    max_requests: int = Field(
+        128, ge=1, le=100_000, description="Detection calls at once, in whatever state, without streams."
+    )
     max_bytes_in_flight: int = Field(
         256 * MIB,
         ge=4 * MIB,
         description="Bytes of requests held at once; more wait at their senders. At least twice the largest request.",
     )
     receive_timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that a request may take to arrive.")
+    max_streams: int = Field(32, ge=0, le=100_000, description="StreamDetect calls at once.")
+    max_stream_frames: int = Field(
+        8, ge=1, le=1000, description="Frames of one LOSSLESS stream that may be unanswered at once."
+    )
     max_connection_streams: int = Field(1024, ge=1, le=2**31 - 1, description="Calls at once on one connection.")
 
     @model_validator(mode="after")
@@ -102,6 +108,16 @@ class LimitsSettings(_Section):
                 f"{self.max_message_bytes}"
             )
         return self
+
+
+class StreamsSettings(_Section):
+    """How streams move between servers."""
+
+    resume_key_file: Path | None = Field(
+        None,
+        description="File with the secret that servers share between which streams move, at least 16 bytes. Unset: a "
+        "secret of this process alone, so that clients begin a new stream at another server.",
+    )
 
 
 class TlsSettings(_Section):
@@ -164,6 +180,7 @@ class Settings(BaseSettings):
     models: ModelsSettings = ModelsSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     limits: LimitsSettings = LimitsSettings()
+    streams: StreamsSettings = StreamsSettings()
     tls: TlsSettings = TlsSettings()
     auth: AuthSettings = AuthSettings()
 

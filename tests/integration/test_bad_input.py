@@ -34,11 +34,15 @@ from detector_grpc.interceptors.calls import CallsInterceptor
 from detector_grpc.interceptors.errors import ErrorsInterceptor
 from detector_grpc.interceptors.later import Later
 from detector_grpc.interceptors.logging import log_call
+from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import DetectorServer
 from detector_grpc.rpc.status import rich_status
+from detector_grpc.rpc.stream import StreamLimits
+from detector_grpc.serving.budget import ByteBudget
 from detector_grpc.serving.outcome import Observers
 from detector_grpc.serving.registry import Registry
 from detector_grpc.serving.repository import scan
+from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import Scheduler
 from detector_grpc.serving.session import OnnxSession
 
@@ -436,10 +440,11 @@ async def in_process(repository: Path, open_session: Any) -> AsyncIterator[tuple
         await server.update_health()
 
     registry = Registry(scan(repository), "tiny", "v1", open_session, 1_000_000, on_change)
+    limits = StreamLimits(max_frames_in_flight=1, max_frame_bytes=MIB, write_timeout_s=30)
+    detector = DetectorService(registry, scheduler, ByteBudget(MIB), ResumeTokens(b"key"), limits, Observers([]))
     server = DetectorServer(
         registry,
-        scheduler,
-        Observers([]),
+        detector,
         [CallsInterceptor(Later(), [log_call]), ErrorsInterceptor(rich_status)],
         MIB,
         100,

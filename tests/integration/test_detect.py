@@ -14,7 +14,7 @@ from support.pictures import jpeg, png, qr_picture, with_orientation
 from support.rich_errors import info_of, reason_of
 from support.servers import BUNDLED_MODELS, server_process
 
-from detector_grpc._gen.detector.v1 import detector_service_pb2, predict_pb2, stream_pb2
+from detector_grpc._gen.detector.v1 import detector_service_pb2, predict_pb2
 from detector_grpc._gen.detector.v1.detection_pb2 import DetectOptions
 from detector_grpc._gen.detector.v1.image_pb2 import (
     PIXEL_FORMAT_BGR24,
@@ -310,13 +310,6 @@ class TestUnstableMethod:
         request = predict_pb2.AnnotateRequest(body=HttpBody(content_type="image/png", data=b"1"))
 
         error = failure(lambda: codes.detector.Annotate(request, timeout=10))
-
-        assert_not_implemented(error)
-
-    def test_stream_detect_says_that_it_is_not_implemented(self, codes: Client) -> None:
-        stream = codes.detector.StreamDetect(iter([stream_pb2.StreamDetectRequest()]), timeout=10)
-
-        error = failure(lambda: list(stream))
 
         assert_not_implemented(error)
 

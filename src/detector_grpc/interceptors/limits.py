@@ -4,6 +4,9 @@ A message of gRPC does not say its size until it is there. So a call of class "i
 largest message; while there is none it waits, and HTTP/2 flow control keeps its bytes at the sender. Once the message
 is read, the reservation shrinks to its real size, and the rest is free for the next call. Calls beyond a fixed number
 are refused without reading them at all.
+
+A stream waits for messages most of its time, for which nothing can be reserved. So streams have a number of their own,
+each may have one message arriving, and what is kept of it is the business of the stream.
 """
 
 from __future__ import annotations
@@ -14,12 +17,19 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
-from detector_grpc.errors import InvalidRequest, MessageTooLarge, ReceiveTimeout, TooManyRequests, Violation
+from detector_grpc.errors import (
+    InvalidRequest,
+    MessageTooLarge,
+    ReceiveTimeout,
+    TooManyRequests,
+    TooManyStreams,
+    Violation,
+)
 from detector_grpc.interceptors.around import handler_function
 from detector_grpc.interceptors.rpc_classes import rpc_class
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import Any
 
     from detector_grpc.interceptors.around import Behaviour, Context, Details, Handler
@@ -33,11 +43,13 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
         max_message_bytes: Largest message.
         max_wire_bytes: Largest message that gRPC lets through, so that its real size can be told.
         budget: Bytes of messages that may be held at once.
-        max_requests: Most calls at once, those that wait included.
+        max_requests: Most calls at once, those that wait included, without streams.
+        max_streams: Most streams at once.
         receive_timeout_s: Seconds that a message may take to arrive.
 
     Attributes:
         refused: Number of calls that were not admitted.
+        streams: Number of streams that are open.
     """
 
     def __init__(
@@ -46,6 +58,7 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
         max_wire_bytes: int,
         budget: ByteBudget,
         max_requests: int,
+        max_streams: int,
         receive_timeout_s: float,
     ) -> None:
         self._max_message_bytes = max_message_bytes
@@ -54,6 +67,8 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
         self._max_requests = max_requests
         self._receive_timeout_s = receive_timeout_s
         self._requests = 0
+        self._max_streams = max_streams
+        self.streams = 0
         self.refused = 0
 
     async def intercept_service(
@@ -61,9 +76,9 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """See grpc.aio.ServerInterceptor."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None or rpc_class(str(handler_call_details.method)) != "infer":
+        if handler is None or rpc_class(str(handler_call_details.method)) != "infer":
             return handler
-        return self._admitting(handler)
+        return self._admitting_stream(handler) if handler.stream_stream is not None else self._admitting(handler)
 
     def _admitting(self, handler: Handler) -> Handler:
         """The same method as gRPC sees it when the handler itself reads the message: streaming, raw bytes."""
@@ -93,6 +108,22 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
 
         return grpc.stream_unary_rpc_method_handler(run, None, handler.response_serializer)
 
+    def _admitting_stream(self, handler: Handler) -> Handler:
+        """The same method, given pairs of a message and its size in bytes."""
+        behaviour, deserialize = handler_function(handler), handler.request_deserializer
+
+        async def run(_: object, context: Context) -> None:
+            if self.streams >= self._max_streams:
+                self.refused += 1
+                raise TooManyStreams(self._max_streams)
+            self.streams += 1
+            try:
+                await behaviour(_messages(deserialize, context), context)
+            finally:
+                self.streams -= 1
+
+        return grpc.stream_stream_rpc_method_handler(run, None, handler.response_serializer)
+
     async def _receive(self, context: Context) -> bytes:
         try:
             async with asyncio.timeout(self._receive_timeout_s):
@@ -107,9 +138,17 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
 
     @staticmethod
     def _start(behaviour: Behaviour, deserialize: Any, data: bytes, context: Context) -> Awaitable[object]:  # noqa: ANN401
-        try:
-            request = deserialize(data)
-        except Exception:  # noqa: BLE001 - protobuf's own class is no part of its public interface
-            raise InvalidRequest([Violation("", f"the {len(data)} bytes are no message of this method")]) from None
-        answer: Awaitable[object] = behaviour(request, context)
+        answer: Awaitable[object] = behaviour(_parsed(deserialize, data), context)
         return answer
+
+
+async def _messages(deserialize: Any, context: Context) -> AsyncIterator[tuple[object, int]]:  # noqa: ANN401
+    while isinstance(data := await context.read(), bytes):  # else the caller closed its side
+        yield _parsed(deserialize, data), len(data)
+
+
+def _parsed(deserialize: Any, data: bytes) -> object:  # noqa: ANN401
+    try:
+        return deserialize(data)
+    except Exception:  # noqa: BLE001 - protobuf's own class is no part of its public interface
+        raise InvalidRequest([Violation("", f"the {len(data)} bytes are no message of this method")]) from None

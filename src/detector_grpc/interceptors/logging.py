@@ -19,7 +19,7 @@ def log_call(end: CallEnd) -> None:
     level = logging.DEBUG if call.method in OPEN else logging.INFO
     if not log.isEnabledFor(level):
         return
-    fields = {
+    fields: dict[str, object] = {
         "method": call.method,
         "code": end.code.name,
         "duration_ms": round(end.duration_s * 1e3, 3),
@@ -28,6 +28,8 @@ def log_call(end: CallEnd) -> None:
         "model": call.model,
         "version": call.version,
     }
+    if call.frames:
+        fields["frames"] = dict(call.frames)
     record = log.makeRecord(log.name, level, __file__, 0, "call", (), None, extra=fields)
     record.created = end.ended_at
     log.handle(record)

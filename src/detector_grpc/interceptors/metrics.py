@@ -9,6 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from detector_grpc.interceptors.rpc_classes import rpc_class
+from detector_grpc.serving.outcome import FRAME_OUTCOMES, frame_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,7 @@ class Metrics:
         later: When outcomes are counted.
         collectors: Where the metrics are registered.
         queue_depth: Number of pictures that wait for a worker now.
+        streams: Number of streams that are open now.
         shed: Number of pictures that were not looked at so far, by reason.
     """
 
@@ -41,6 +43,7 @@ class Metrics:
         later: Later,
         collectors: CollectorRegistry,
         queue_depth: Callable[[], int],
+        streams: Callable[[], int],
         shed: Callable[[], Mapping[str, int]],
     ) -> None:
         self._later = later
@@ -74,29 +77,48 @@ class Metrics:
         )
         names = ("queue", "decode", "preprocess", "inference", "postprocess")
         self._stages = tuple(stages.labels(name) for name in names)
+        self._frames = Counter(
+            "object_detection_stream_frames",
+            "Frames of streams by what became of them",
+            (*version_labels, "outcome"),
+            registry=collectors,
+        )
+        self._ages = Histogram(
+            "object_detection_stream_frame_age_seconds",
+            "Time from a frame's arrival until it was looked at",
+            version_labels,
+            buckets=BUCKETS_S,
+            registry=collectors,
+        )
         self._providers = Gauge(
             "object_detection_execution_provider",
             "1 for the execution provider that really runs a version",
             (*version_labels, "provider"),
             registry=collectors,
         )
-        collectors.register(_Live(queue_depth, shed))
+        collectors.register(_Live(queue_depth, streams, shed))
 
     def add_version(self, model: str, version: str, provider: str) -> None:
         """Makes the series of a version exist, at 0."""
         for status in STATUSES:
             self._requests.labels(model, version, status)
+        for outcome in FRAME_OUTCOMES:
+            self._frames.labels(model, version, outcome)
         self._durations.labels(model, version)
+        self._ages.labels(model, version)
         self._inferences.labels(model, version)
         self._providers.labels(model, version, provider).set(1)
 
     def observe(self, outcome: Outcome) -> None:
         """Counts one picture, later."""
         timing = None if outcome.result is None else outcome.result.timing
-        self._later(self._count, outcome.call, outcome.status, outcome.duration_s, timing)
+        if outcome.frame_id is None:
+            self._later(self._count, outcome.call, outcome.status, outcome.duration_s, timing)
+        else:
+            self._later(self._count_frame, outcome.call, frame_outcome(outcome), outcome.duration_s, timing)
 
-    def count_refused(self, end: CallEnd) -> None:
-        """Counts a detection call that was refused, or left, before there could be an outcome."""
+    def count_unobserved(self, end: CallEnd) -> None:
+        """Counts a detection call that ended without an outcome of its own: refused early, left early, or a stream."""
         call = end.call
         if not call.observed and rpc_class(call.method) == "infer":
             self._requests.labels(call.model, call.version, end.code.name.lower()).inc()
@@ -105,6 +127,15 @@ class Metrics:
         self._requests.labels(call.model, call.version, status).inc()
         if call.model:
             self._durations.labels(call.model, call.version).observe(duration_s)
+        self._observe_stages(call, timing)
+
+    def _count_frame(self, call: Call, outcome: str, age_s: float, timing: Timing | None) -> None:
+        self._frames.labels(call.model, call.version, outcome).inc()
+        if outcome == "detected":
+            self._ages.labels(call.model, call.version).observe(age_s)
+        self._observe_stages(call, timing)
+
+    def _observe_stages(self, call: Call, timing: Timing | None) -> None:
         if timing is not None:
             self._inferences.labels(call.model, call.version).observe(timing.inference_s)
             for stage, seconds in zip(self._stages, timing, strict=True):
@@ -114,8 +145,11 @@ class Metrics:
 class _Live:
     """Figures that others keep, read when Prometheus asks."""
 
-    def __init__(self, queue_depth: Callable[[], int], shed: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self, queue_depth: Callable[[], int], streams: Callable[[], int], shed: Callable[[], Mapping[str, int]]
+    ) -> None:
         self._queue_depth = queue_depth
+        self._streams = streams
         self._shed = shed
 
     def collect(self) -> Iterator[Metric]:
@@ -123,6 +157,7 @@ class _Live:
         yield GaugeMetricFamily(
             "object_detection_queue_depth", "Pictures that wait for a worker", value=self._queue_depth()
         )
+        yield GaugeMetricFamily("object_detection_streams", "Streams that are open", value=self._streams())
         shed = CounterMetricFamily(
             "object_detection_shed", "Pictures that were not looked at, by reason", labels=["reason"]
         )

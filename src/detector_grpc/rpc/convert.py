@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, image_pb2, model_service_pb2
+from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, image_pb2, model_service_pb2, stream_pb2
 from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.serving.options import MAX_DETECTIONS, DetectOptions, RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage, Image, RawImage, Result, Timing
@@ -45,17 +45,25 @@ def parse_detect(request: detector_service_pb2.DetectRequest) -> DetectCall:
         InvalidRequest: Fields are missing or out of range; all of them are named.
     """
     violations: list[Violation] = []
-    image = _image(request.image, violations)
-    source_wh = None
-    if request.HasField("source_size"):
-        source_wh = (request.source_size.width, request.source_size.height)
-        for name, side in zip(("width", "height"), source_wh, strict=True):
-            if not 1 <= side <= MAX_SIDE_PX:
-                violations.append(Violation(f"source_size.{name}", f"must be in [1, {MAX_SIDE_PX}], got {side}"))
-    options = _options(request.options, violations)
+    image, source_wh = picture(request, violations)
+    options = requested_options(request.options, violations)
     if violations or image is None:
         raise InvalidRequest(violations)
     return DetectCall(image, source_wh, options)
+
+
+def picture(
+    message: detector_service_pb2.DetectRequest | stream_pb2.Frame, violations: list[Violation]
+) -> tuple[Image | None, tuple[int, int] | None]:
+    """The picture of a message and its source size; adds what is wrong with them to `violations`."""
+    image = _image(message.image, violations)
+    if not message.HasField("source_size"):
+        return image, None
+    source_wh = (message.source_size.width, message.source_size.height)
+    for name, side in zip(("width", "height"), source_wh, strict=True):
+        if not 1 <= side <= MAX_SIDE_PX:
+            violations.append(Violation(f"source_size.{name}", f"must be in [1, {MAX_SIDE_PX}], got {side}"))
+    return image, source_wh
 
 
 def detect_response(
@@ -63,8 +71,22 @@ def detect_response(
 ) -> detector_service_pb2.DetectResponse:
     """The answer to a DetectRequest."""
     width, height = result.image_wh
+    return detector_service_pb2.DetectResponse(
+        request_id=request_id,
+        model=model,
+        version=version,
+        detections=detections(result, class_names),
+        image_size=image_pb2.ImageSize(width=width, height=height),
+        options=options_message(result.options),
+        timing=timing_message(result.timing),
+        model_digest=model_digest,
+    )
+
+
+def detections(result: Result, class_names: Sequence[str]) -> list[detection_pb2.Detection]:
+    """What was found."""
     found = result.detections
-    detections = [
+    return [
         detection_pb2.Detection(
             class_id=class_id,
             class_name=class_names[class_id],
@@ -75,16 +97,6 @@ def detect_response(
             found.xyxy.tolist(), found.confidence.tolist(), found.class_id.tolist(), strict=True
         )
     ]
-    return detector_service_pb2.DetectResponse(
-        request_id=request_id,
-        model=model,
-        version=version,
-        detections=detections,
-        image_size=image_pb2.ImageSize(width=width, height=height),
-        options=_options_message(result.options),
-        timing=_timing(result.timing),
-        model_digest=model_digest,
-    )
 
 
 def model_version(version: ModelVersion) -> model_service_pb2.ModelVersion:
@@ -102,7 +114,7 @@ def model_version(version: ModelVersion) -> model_service_pb2.ModelVersion:
         message.class_names.extend(spec.class_names)
         message.input_size.CopyFrom(image_pb2.ImageSize(width=width, height=height))
         message.head = spec.layout.head
-        message.default_options.CopyFrom(_options_message(spec.options))
+        message.default_options.CopyFrom(options_message(spec.options))
         message.digest = signature.digest
         message.execution_provider = signature.provider
     return message
@@ -123,7 +135,9 @@ def _image(image: image_pb2.Image, violations: list[Violation]) -> Image | None:
     return None
 
 
-def _options(options: detection_pb2.DetectOptions, violations: list[Violation]) -> RequestedOptions:
+def requested_options(options: detection_pb2.DetectOptions, violations: list[Violation]) -> RequestedOptions:
+    """The options that a caller asks for; adds what is wrong with them to `violations`."""
+
     def checked(name: str, value: float) -> float:
         if not 0 <= value <= 1:  # false for NaN, too
             violations.append(Violation(f"options.{name}", f"must be in [0, 1], got {value:g}"))
@@ -149,7 +163,8 @@ def _options(options: detection_pb2.DetectOptions, violations: list[Violation]) 
     )
 
 
-def _options_message(options: DetectOptions) -> detection_pb2.DetectOptions:
+def options_message(options: DetectOptions) -> detection_pb2.DetectOptions:
+    """The options that are used."""
     return detection_pb2.DetectOptions(
         confidence_threshold=options.confidence_threshold,
         class_confidence_thresholds=options.class_confidence_thresholds,
@@ -161,7 +176,8 @@ def _options_message(options: DetectOptions) -> detection_pb2.DetectOptions:
     )
 
 
-def _timing(timing: Timing) -> detection_pb2.Timing:
+def timing_message(timing: Timing) -> detection_pb2.Timing:
+    """Where the time went, in milliseconds."""
     return detection_pb2.Timing(
         queue_ms=timing.queue_s * 1e3,
         decode_ms=timing.decode_s * 1e3,

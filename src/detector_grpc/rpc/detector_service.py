@@ -8,23 +8,31 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorServiceServicer
+from detector_grpc.errors import InvalidRequest, ShuttingDown, Violation
 from detector_grpc.rpc import convert
 from detector_grpc.rpc.status import code_of
+from detector_grpc.rpc.stream import DetectStream
+from detector_grpc.rpc.stream_messages import parse_config
 from detector_grpc.serving.outcome import CURRENT_CALL, Outcome
 from detector_grpc.serving.pipeline import EncodedImage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     import grpc.aio
 
     from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest, DetectResponse
+    from detector_grpc._gen.detector.v1.stream_pb2 import StreamDetectRequest, StreamDetectResponse
+    from detector_grpc.rpc.stream import StreamLimits
+    from detector_grpc.serving.budget import ByteBudget
     from detector_grpc.serving.outcome import Call
     from detector_grpc.serving.pipeline import Result
     from detector_grpc.serving.registry import LoadedModel, Registry
+    from detector_grpc.serving.resume import ResumeTokens, Resumption
     from detector_grpc.serving.scheduler import Scheduler
 
     Context = grpc.aio.ServicerContext[DetectRequest, DetectResponse]
+    StreamContext = grpc.aio.ServicerContext[StreamDetectRequest, StreamDetectResponse]
 
 PINNED_VERSION_KEY = "x-model-version"
 ARM_KEY = "x-detector-arm"
@@ -36,13 +44,29 @@ class DetectorService(DetectorServiceServicer):
     Args:
         registry: The versions.
         scheduler: The workers.
+        budget: Bytes of pictures that the process may hold.
+        tokens: What makes and reads the tokens with which streams go on.
+        stream_limits: What one stream may take.
         observe: Told the outcome of every picture.
     """
 
-    def __init__(self, registry: Registry, scheduler: Scheduler, observe: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        scheduler: Scheduler,
+        budget: ByteBudget,
+        tokens: ResumeTokens,
+        stream_limits: StreamLimits,
+        observe: Callable[[Outcome], None],
+    ) -> None:
         self._registry = registry
         self._scheduler = scheduler
+        self._budget = budget
+        self._tokens = tokens
+        self._stream_limits = stream_limits
         self._observe = observe
+        self._streams: set[DetectStream] = set()
+        self._draining = False
 
     async def Detect(self, request: DetectRequest, context: Context) -> DetectResponse:  # noqa: N802
         """See the contract."""
@@ -60,7 +84,9 @@ class DetectorService(DetectorServiceServicer):
             parsed = convert.parse_detect(request)
             del request  # its copy of the picture is not needed while this call waits
             encoded = parsed.image.data if isinstance(parsed.image, EncodedImage) else None
-            response, result = await self._scheduler.submit(partial(_answer, loaded, parsed, call), _deadline(context))
+            response, result = await self._scheduler.submit(
+                partial(_answer, loaded, parsed, call), _deadline(context), call.caller
+            )
         except BaseException as raised:
             error = raised
             raise
@@ -70,6 +96,63 @@ class DetectorService(DetectorServiceServicer):
             status = _status(error, context)
             duration_s = time.perf_counter() - started
             self._observe(Outcome(call, status, duration_s, encoded, result, digest, error))
+
+    async def StreamDetect(  # noqa: N802
+        self, messages: AsyncIterator[tuple[StreamDetectRequest, int]], context: StreamContext
+    ) -> None:
+        """See the contract; messages come with their sizes in bytes."""
+        call = CURRENT_CALL.get()
+        first = await anext(messages, None)
+        if first is None:
+            raise InvalidRequest([Violation("config", "must be the first message of a stream, there is none")])
+        config = parse_config(first[0])
+        resumption = self._tokens.read(config.resume_token) if config.resume_token else None
+        model, version = config.model, config.version or _routed_version(context)
+        if resumption is not None:
+            model, version = _continued(resumption, model, version)
+        if self._draining:
+            raise ShuttingDown
+        found, loaded = self._registry.ready(model, version)
+        call.model, call.version = found.model, found.version
+        stream = DetectStream(
+            config,
+            resumption,
+            loaded,
+            call,
+            self._scheduler,
+            self._budget,
+            self._tokens,
+            None,
+            self._stream_limits,
+            self._observe,
+        )
+        self._streams.add(stream)
+        try:
+            await stream.run(messages, context.write)
+        finally:
+            self._streams.discard(stream)
+
+    def drain_streams(self) -> None:
+        """Takes no more frames and no more streams; each stream is told where to go on."""
+        self._draining = True
+        for stream in self._streams:
+            stream.drain()
+
+
+def _continued(resumption: Resumption, model: str, version: str) -> tuple[str, str]:
+    """The model and version of the stream that goes on.
+
+    Raises:
+        InvalidRequest: The config asks for others.
+    """
+    wrong = [
+        Violation(f"config.{name}", f'the stream that goes on has "{before}", got "{asked}"')
+        for name, asked, before in (("model", model, resumption.model), ("version", version, resumption.version))
+        if asked not in ("", before)
+    ]
+    if wrong:
+        raise InvalidRequest(wrong)
+    return resumption.model, resumption.version
 
 
 def _answer(
@@ -88,7 +171,7 @@ def _answer(
     return response, result
 
 
-def _routed_version(context: Context) -> str:
+def _routed_version(context: Context | StreamContext) -> str:
     """The version that the caller pinned in the metadata, else the arm that the gateway chose, else none."""
     metadata = dict(context.invocation_metadata() or ())
     version = metadata.get(PINNED_VERSION_KEY) or metadata.get(ARM_KEY) or ""

@@ -14,18 +14,16 @@ from detector_grpc._gen.detector.v1 import detector_service_pb2, model_service_p
 from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import add_DetectorServiceServicer_to_server
 from detector_grpc._gen.detector.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from detector_grpc.rpc import transport
-from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.health import Health
 from detector_grpc.rpc.model_service import ModelService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import grpc.aio
 
-    from detector_grpc.serving.outcome import Outcome
+    from detector_grpc.rpc.detector_service import DetectorService
     from detector_grpc.serving.registry import Registry
-    from detector_grpc.serving.scheduler import Scheduler
 
 SERVICES = [
     detector_service_pb2.DESCRIPTOR.services_by_name["DetectorService"].full_name,
@@ -38,8 +36,7 @@ class DetectorServer:
 
     Args:
         registry: The versions.
-        scheduler: The workers.
-        observe: Told the outcome of every picture.
+        detector: Answers detection calls.
         interceptors: Outermost first.
         max_message_bytes: Largest request.
         max_connection_streams: Most calls at once on one connection.
@@ -49,8 +46,7 @@ class DetectorServer:
     def __init__(
         self,
         registry: Registry,
-        scheduler: Scheduler,
-        observe: Callable[[Outcome], None],
+        detector: DetectorService,
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         max_message_bytes: int,
         max_connection_streams: int,
@@ -58,9 +54,10 @@ class DetectorServer:
         reflection: bool,
     ) -> None:
         self._registry = registry
+        self._detector = detector
         self._health = Health(SERVICES)
         self._server = transport.aio_server(interceptors, max_message_bytes, max_connection_streams)
-        add_DetectorServiceServicer_to_server(DetectorService(registry, scheduler, observe), self._server)
+        add_DetectorServiceServicer_to_server(detector, self._server)
         add_ModelServiceServicer_to_server(ModelService(registry), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         if reflection:
@@ -87,6 +84,7 @@ class DetectorServer:
 
     async def stop(self, grace_s: float) -> None:
         """Takes no new calls, and waits at most `grace_s` seconds for those in progress."""
+        self._detector.drain_streams()
         stopping = asyncio.ensure_future(self._server.stop(grace_s))
         await asyncio.sleep(0)  # new calls are refused from here on, so nobody begins another watch
         self._health.end_watches()

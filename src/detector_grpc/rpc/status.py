@@ -43,8 +43,12 @@ CODES: dict[type[DetectorError], grpc.StatusCode] = {
     # Not UNAVAILABLE: gateways retry that at once, which multiplies the load of a server that has too much already.
     errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyRequests: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.TooManyStreams: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.ReceiveTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.AnswersNotRead: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.ResumeTokenInvalid: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.ResumeTokenExpired: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.InferenceFailed: grpc.StatusCode.INTERNAL,
@@ -60,7 +64,13 @@ class RichStatus(NamedTuple):
 
 
 def rich_status(error: BaseException, request_id: str) -> RichStatus:
-    """The status of an error; nothing of an unexpected one but the request's id."""
+    """The status of a call that failed with this error."""
+    status = status_message(error, request_id)
+    return RichStatus(code_of(error), status.message, ((DETAILS_KEY, status.SerializeToString()),))
+
+
+def status_message(error: BaseException, request_id: str) -> Status:
+    """The status of an error as a message; nothing of an unexpected one but the request's id."""
     code = code_of(error)
     if isinstance(error, DetectorError) and type(error) in CODES:
         message, reason, metadata = error.message, error.reason, error.metadata
@@ -68,13 +78,11 @@ def rich_status(error: BaseException, request_id: str) -> RichStatus:
         message, reason, metadata = "this server does not implement the method", UNIMPLEMENTED_REASON, {}
     else:
         message, reason, metadata = f"internal error; the server's log has it under {request_id}", INTERNAL_REASON, {}
-    message = _cut(message, MAX_MESSAGE_BYTES)
     metadata = {key: _cut(value) for key, value in metadata.items()}
     info: list[Message] = [details.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)]
     info += _extra(error)
     info.append(details.RequestInfo(request_id=request_id))
-    status = Status(code=code.value[0], message=message, details=map(_pack, info))
-    return RichStatus(code, message, ((DETAILS_KEY, status.SerializeToString()),))
+    return Status(code=code.value[0], message=_cut(message, MAX_MESSAGE_BYTES), details=map(_pack, info))
 
 
 def code_of(error: BaseException | None) -> grpc.StatusCode:
@@ -102,6 +110,9 @@ def _extra(error: BaseException) -> list[Message]:
             return [details.BadRequest(field_violations=violations)]
         case errors.ImageError():
             violation = details.BadRequest.FieldViolation(field="image", description=error.message)
+            return [details.BadRequest(field_violations=[violation])]
+        case errors.ResumeTokenInvalid() | errors.ResumeTokenExpired():
+            violation = details.BadRequest.FieldViolation(field="config.resume_token", description=error.message)
             return [details.BadRequest(field_violations=[violation])]
         case errors.RetryLater():
             delay = Duration()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from detector_grpc.serving.frames import DropReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANONYMOUS = "anonymous"
+FRAME_OUTCOMES = ("detected", *(reason.value for reason in DropReason), "error", "cancelled")
 
 
 @dataclass
@@ -27,7 +31,8 @@ class Call:
         caller: Name of the caller as the credentials prove it.
         model: Name of the model that was chosen; empty before.
         version: Name of the version that was chosen; empty before.
-        observed: Whether an Outcome told of it.
+        observed: Whether an Outcome told of the call as a whole.
+        frames: Of a stream, how many frames there were by what became of them; see `frame_outcome`.
     """
 
     method: str
@@ -36,6 +41,7 @@ class Call:
     model: str = ""
     version: str = ""
     observed: bool = False
+    frames: Counter[str] = field(default_factory=Counter)
 
 
 CURRENT_CALL: ContextVar[Call] = ContextVar("CURRENT_CALL")
@@ -50,9 +56,11 @@ class Outcome:
         status: Canonical code in lower case, e.g. "ok" or "invalid_argument".
         duration_s: Seconds from the picture's arrival to its answer.
         encoded: The picture file as sent; None where raw pixels were sent, or the call failed before it was read.
-        result: What was found; None unless status is "ok".
+        result: What was found; None unless status is "ok" and the frame was not dropped.
         model_digest: Digest of the model file that answered; empty where none did.
         error: What went wrong; None where status is "ok".
+        frame_id: The caller's number of the frame; None where the picture is none of a stream.
+        dropped: Why the frame was not looked at; None where it was.
     """
 
     call: Call
@@ -62,6 +70,17 @@ class Outcome:
     result: Result | None = None
     model_digest: str = ""
     error: BaseException | None = None
+    frame_id: int | None = None
+    dropped: DropReason | None = None
+
+
+def frame_outcome(outcome: Outcome) -> str:
+    """What became of a frame, in one of the words of `FRAME_OUTCOMES`."""
+    if outcome.dropped is not None:
+        return outcome.dropped.value
+    if outcome.status == "cancelled":
+        return outcome.status
+    return "detected" if outcome.error is None else "error"
 
 
 class Observers:
@@ -76,7 +95,10 @@ class Observers:
 
     def __call__(self, outcome: Outcome) -> None:
         """Tells all of them."""
-        outcome.call.observed = True
+        if outcome.frame_id is None:
+            outcome.call.observed = True
+        else:
+            outcome.call.frames[frame_outcome(outcome)] += 1
         for observe in self._observers:
             try:
                 observe(outcome)

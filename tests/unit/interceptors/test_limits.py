@@ -56,6 +56,7 @@ def limits(**changed: Any) -> LimitsInterceptor:
         "max_wire_bytes": 2000,
         "budget": ByteBudget(4000),
         "max_requests": 10,
+        "max_streams": 2,
         "receive_timeout_s": TIMEOUT_S,
     }
     return LimitsInterceptor(**{**values, **changed})

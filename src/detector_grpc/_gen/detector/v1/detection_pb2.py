@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64\x65tector/v1/detection.proto\x12\x0b\x64\x65tector.v1\"I\n\x0b\x42oundingBox\x12\r\n\x05x_min\x18\x01 \x01(\x02\x12\r\n\x05y_min\x18\x02 \x01(\x02\x12\r\n\x05x_max\x18\x03 \x01(\x02\x12\r\n\x05y_max\x18\x04 \x01(\x02\"m\n\tDetection\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12&\n\x04\x62\x62ox\x18\x04 \x01(\x0b\x32\x18.detector.v1.BoundingBox\"\xbe\x03\n\rDetectOptions\x12!\n\x14\x63onfidence_threshold\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12^\n\x1b\x63lass_confidence_thresholds\x18\x02 \x03(\x0b\x32\x39.detector.v1.DetectOptions.ClassConfidenceThresholdsEntry\x12\x1a\n\riou_threshold\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\x18\n\x0bmulti_label\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x1f\n\x12\x63lass_agnostic_nms\x18\x06 \x01(\x08H\x03\x88\x01\x01\x12\x1b\n\x0emax_detections\x18\x07 \x01(\x05H\x04\x88\x01\x01\x1a@\n\x1e\x43lassConfidenceThresholdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x17\n\x15_confidence_thresholdB\x10\n\x0e_iou_thresholdB\x0e\n\x0c_multi_labelB\x15\n\x13_class_agnostic_nmsB\x11\n\x0f_max_detections\"r\n\x06Timing\x12\x10\n\x08queue_ms\x18\x01 \x01(\x02\x12\x11\n\tdecode_ms\x18\x02 \x01(\x02\x12\x15\n\rpreprocess_ms\x18\x03 \x01(\x02\x12\x14\n\x0cinference_ms\x18\x04 \x01(\x02\x12\x16\n\x0epostprocess_ms\x18\x05 \x01(\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64\x65tector/v1/detection.proto\x12\x0b\x64\x65tector.v1\"I\n\x0b\x42oundingBox\x12\r\n\x05x_min\x18\x01 \x01(\x02\x12\r\n\x05y_min\x18\x02 \x01(\x02\x12\r\n\x05x_max\x18\x03 \x01(\x02\x12\r\n\x05y_max\x18\x04 \x01(\x02\"\x91\x01\n\tDetection\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12&\n\x04\x62\x62ox\x18\x04 \x01(\x0b\x32\x18.detector.v1.BoundingBox\x12\x15\n\x08track_id\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x0b\n\t_track_id\"\xbe\x03\n\rDetectOptions\x12!\n\x14\x63onfidence_threshold\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12^\n\x1b\x63lass_confidence_thresholds\x18\x02 \x03(\x0b\x32\x39.detector.v1.DetectOptions.ClassConfidenceThresholdsEntry\x12\x1a\n\riou_threshold\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\x18\n\x0bmulti_label\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x1f\n\x12\x63lass_agnostic_nms\x18\x06 \x01(\x08H\x03\x88\x01\x01\x12\x1b\n\x0emax_detections\x18\x07 \x01(\x05H\x04\x88\x01\x01\x1a@\n\x1e\x43lassConfidenceThresholdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x17\n\x15_confidence_thresholdB\x10\n\x0e_iou_thresholdB\x0e\n\x0c_multi_labelB\x15\n\x13_class_agnostic_nmsB\x11\n\x0f_max_detections\"r\n\x06Timing\x12\x10\n\x08queue_ms\x18\x01 \x01(\x02\x12\x11\n\tdecode_ms\x18\x02 \x01(\x02\x12\x15\n\rpreprocess_ms\x18\x03 \x01(\x02\x12\x14\n\x0cinference_ms\x18\x04 \x01(\x02\x12\x16\n\x0epostprocess_ms\x18\x05 \x01(\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETECTOPTIONS_CLASSCONFIDENCETHRESHOLDSENTRY']._serialized_options = b'8\001'
   _globals['_BOUNDINGBOX']._serialized_start=44
   _globals['_BOUNDINGBOX']._serialized_end=117
-  _globals['_DETECTION']._serialized_start=119
-  _globals['_DETECTION']._serialized_end=228
-  _globals['_DETECTOPTIONS']._serialized_start=231
-  _globals['_DETECTOPTIONS']._serialized_end=677
-  _globals['_DETECTOPTIONS_CLASSCONFIDENCETHRESHOLDSENTRY']._serialized_start=512
-  _globals['_DETECTOPTIONS_CLASSCONFIDENCETHRESHOLDSENTRY']._serialized_end=576
-  _globals['_TIMING']._serialized_start=679
-  _globals['_TIMING']._serialized_end=793
+  _globals['_DETECTION']._serialized_start=120
+  _globals['_DETECTION']._serialized_end=265
+  _globals['_DETECTOPTIONS']._serialized_start=268
+  _globals['_DETECTOPTIONS']._serialized_end=714
+  _globals['_DETECTOPTIONS_CLASSCONFIDENCETHRESHOLDSENTRY']._serialized_start=549
+  _globals['_DETECTOPTIONS_CLASSCONFIDENCETHRESHOLDSENTRY']._serialized_end=613
+  _globals['_TIMING']._serialized_start=716
+  _globals['_TIMING']._serialized_end=830
 # @@protoc_insertion_point(module_scope)

@@ -19,16 +19,18 @@ class BoundingBox(_message.Message):
     def __init__(self, x_min: _Optional[float] = ..., y_min: _Optional[float] = ..., x_max: _Optional[float] = ..., y_max: _Optional[float] = ...) -> None: ...
 
 class Detection(_message.Message):
-    __slots__ = ("class_id", "class_name", "confidence", "bbox")
+    __slots__ = ("class_id", "class_name", "confidence", "bbox", "track_id")
     CLASS_ID_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     BBOX_FIELD_NUMBER: _ClassVar[int]
+    TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     class_id: int
     class_name: str
     confidence: float
     bbox: BoundingBox
-    def __init__(self, class_id: _Optional[int] = ..., class_name: _Optional[str] = ..., confidence: _Optional[float] = ..., bbox: _Optional[_Union[BoundingBox, _Mapping]] = ...) -> None: ...
+    track_id: int
+    def __init__(self, class_id: _Optional[int] = ..., class_name: _Optional[str] = ..., confidence: _Optional[float] = ..., bbox: _Optional[_Union[BoundingBox, _Mapping]] = ..., track_id: _Optional[int] = ...) -> None: ...
 
 class DetectOptions(_message.Message):
     __slots__ = ("confidence_threshold", "class_confidence_thresholds", "iou_threshold", "classes", "multi_label", "class_agnostic_nms", "max_detections")

@@ -90,7 +90,8 @@ class DetectorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamDetect(self, request_iterator, context):
-        """Finds objects in the frames of a live or recorded video. Unstable: not served yet.
+        """Finds objects in the frames of a live or recorded video. Every frame gets exactly one answer; a frame that cannot be
+        looked at does not end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

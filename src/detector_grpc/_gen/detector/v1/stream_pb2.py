@@ -28,33 +28,41 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x65tector/v1/stream.proto\x12\x0b\x64\x65tector.v1\x1a\x1b\x64\x65tector/v1/detection.proto\x1a\x17\x64\x65tector/v1/image.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"r\n\x13StreamDetectRequest\x12+\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x19.detector.v1.StreamConfigH\x00\x12#\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x12.detector.v1.FrameH\x00\x42\t\n\x07message\"\xce\x01\n\x0cStreamConfig\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x07options\x18\x03 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\x12\'\n\x04mode\x18\x04 \x01(\x0e\x32\x19.detector.v1.DeliveryMode\x12\x1d\n\x10max_frame_age_ms\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0cresume_token\x18\x06 \x01(\tB\x13\n\x11_max_frame_age_ms\"\x9b\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.detector.v1.Image\x12+\n\x0bsource_size\x18\x04 \x01(\x0b\x32\x16.detector.v1.ImageSize\"\x9d\x01\n\x14StreamDetectResponse\x12)\n\x05ready\x18\x01 \x01(\x0b\x32\x18.detector.v1.StreamReadyH\x00\x12*\n\x06result\x18\x02 \x01(\x0b\x32\x18.detector.v1.FrameResultH\x00\x12#\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x12.detector.v1.DrainH\x00\x42\t\n\x07message\"x\n\x0bStreamReady\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x07options\x18\x03 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\x12\x1c\n\x14max_frames_in_flight\x18\x04 \x01(\x05\"\xde\x01\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\ndetections\x18\x03 \x01(\x0b\x32\x1c.detector.v1.FrameDetectionsH\x00\x12\'\n\x07\x64ropped\x18\x04 \x01(\x0b\x32\x14.detector.v1.DroppedH\x00\x12#\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\xb8\x01\n\x0f\x46rameDetections\x12*\n\ndetections\x18\x01 \x03(\x0b\x32\x16.detector.v1.Detection\x12*\n\nimage_size\x18\x02 \x01(\x0b\x32\x16.detector.v1.ImageSize\x12#\n\x06timing\x18\x03 \x01(\x0b\x32\x13.detector.v1.Timing\x12\x18\n\x0buncertainty\x18\x04 \x01(\x02H\x00\x88\x01\x01\x42\x0e\n\x0c_uncertainty\"2\n\x07\x44ropped\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.detector.v1.DropReason\"\x1d\n\x05\x44rain\x12\x14\n\x0cresume_token\x18\x01 \x01(\t*c\n\x0c\x44\x65liveryMode\x12\x1d\n\x19\x44\x45LIVERY_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45LIVERY_MODE_LATEST\x10\x01\x12\x1a\n\x16\x44\x45LIVERY_MODE_LOSSLESS\x10\x02*v\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44ROP_REASON_SUPERSEDED\x10\x01\x12\x15\n\x11\x44ROP_REASON_STALE\x10\x02\x12\x18\n\x14\x44ROP_REASON_OVERLOAD\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x65tector/v1/stream.proto\x12\x0b\x64\x65tector.v1\x1a\x1b\x64\x65tector/v1/detection.proto\x1a\x17\x64\x65tector/v1/image.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x9f\x01\n\x13StreamDetectRequest\x12+\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x19.detector.v1.StreamConfigH\x00\x12#\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x12.detector.v1.FrameH\x00\x12+\n\x06update\x18\x03 \x01(\x0b\x32\x19.detector.v1.StreamUpdateH\x00\x42\t\n\x07message\"\xb5\x02\n\x0cStreamConfig\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x07options\x18\x03 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\x12\'\n\x04mode\x18\x04 \x01(\x0e\x32\x19.detector.v1.DeliveryMode\x12\x1d\n\x10max_frame_age_ms\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0cresume_token\x18\x06 \x01(\t\x12\"\n\x15heartbeat_interval_ms\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\'\n\x08tracking\x18\x08 \x01(\x0b\x32\x15.detector.v1.TrackingB\x13\n\x11_max_frame_age_msB\x18\n\x16_heartbeat_interval_ms\"l\n\x08Tracking\x12\x1c\n\x0fmax_lost_frames\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0emin_confidence\x18\x02 \x01(\x02H\x01\x88\x01\x01\x42\x12\n\x10_max_lost_framesB\x11\n\x0f_min_confidence\";\n\x0cStreamUpdate\x12+\n\x07options\x18\x01 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\"\x9b\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.detector.v1.Image\x12+\n\x0bsource_size\x18\x04 \x01(\x0b\x32\x16.detector.v1.ImageSize\"\xf9\x01\n\x14StreamDetectResponse\x12)\n\x05ready\x18\x01 \x01(\x0b\x32\x18.detector.v1.StreamReadyH\x00\x12*\n\x06result\x18\x02 \x01(\x0b\x32\x18.detector.v1.FrameResultH\x00\x12#\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x12.detector.v1.DrainH\x00\x12-\n\x07updated\x18\x04 \x01(\x0b\x32\x1a.detector.v1.StreamUpdatedH\x00\x12+\n\theartbeat\x18\x05 \x01(\x0b\x32\x16.detector.v1.HeartbeatH\x00\x42\t\n\x07message\"\xda\x01\n\x0bStreamReady\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x07options\x18\x03 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\x12\x1c\n\x14max_frames_in_flight\x18\x04 \x01(\x05\x12\x17\n\x0fmax_frame_bytes\x18\x05 \x01(\x05\x12\x1d\n\x15heartbeat_interval_ms\x18\x06 \x01(\x05\x12\x14\n\x0cmodel_digest\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\"\xee\x01\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\ndetections\x18\x03 \x01(\x0b\x32\x1c.detector.v1.FrameDetectionsH\x00\x12\'\n\x07\x64ropped\x18\x04 \x01(\x0b\x32\x14.detector.v1.DroppedH\x00\x12#\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x0e\n\x06\x61ge_ms\x18\x06 \x01(\x02\x42\t\n\x07outcome\"\xb8\x01\n\x0f\x46rameDetections\x12*\n\ndetections\x18\x01 \x03(\x0b\x32\x16.detector.v1.Detection\x12*\n\nimage_size\x18\x02 \x01(\x0b\x32\x16.detector.v1.ImageSize\x12#\n\x06timing\x18\x03 \x01(\x0b\x32\x13.detector.v1.Timing\x12\x18\n\x0buncertainty\x18\x04 \x01(\x02H\x00\x88\x01\x01\x42\x0e\n\x0c_uncertainty\"2\n\x07\x44ropped\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.detector.v1.DropReason\"n\n\rStreamUpdated\x12-\n\x07options\x18\x01 \x01(\x0b\x32\x1a.detector.v1.DetectOptionsH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"4\n\x05\x44rain\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x15\n\rlast_frame_id\x18\x02 \x01(\x04\"\x0b\n\tHeartbeat*c\n\x0c\x44\x65liveryMode\x12\x1d\n\x19\x44\x45LIVERY_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45LIVERY_MODE_LATEST\x10\x01\x12\x1a\n\x16\x44\x45LIVERY_MODE_LOSSLESS\x10\x02*v\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44ROP_REASON_SUPERSEDED\x10\x01\x12\x15\n\x11\x44ROP_REASON_STALE\x10\x02\x12\x18\n\x14\x44ROP_REASON_OVERLOAD\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'detector.v1.stream_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELIVERYMODE']._serialized_start=1413
-  _globals['_DELIVERYMODE']._serialized_end=1512
-  _globals['_DROPREASON']._serialized_start=1514
-  _globals['_DROPREASON']._serialized_end=1632
-  _globals['_STREAMDETECTREQUEST']._serialized_start=153
-  _globals['_STREAMDETECTREQUEST']._serialized_end=267
-  _globals['_STREAMCONFIG']._serialized_start=270
-  _globals['_STREAMCONFIG']._serialized_end=476
-  _globals['_FRAME']._serialized_start=479
-  _globals['_FRAME']._serialized_end=634
-  _globals['_STREAMDETECTRESPONSE']._serialized_start=637
-  _globals['_STREAMDETECTRESPONSE']._serialized_end=794
-  _globals['_STREAMREADY']._serialized_start=796
-  _globals['_STREAMREADY']._serialized_end=916
-  _globals['_FRAMERESULT']._serialized_start=919
-  _globals['_FRAMERESULT']._serialized_end=1141
-  _globals['_FRAMEDETECTIONS']._serialized_start=1144
-  _globals['_FRAMEDETECTIONS']._serialized_end=1328
-  _globals['_DROPPED']._serialized_start=1330
-  _globals['_DROPPED']._serialized_end=1380
-  _globals['_DRAIN']._serialized_start=1382
-  _globals['_DRAIN']._serialized_end=1411
+  _globals['_DELIVERYMODE']._serialized_start=2088
+  _globals['_DELIVERYMODE']._serialized_end=2187
+  _globals['_DROPREASON']._serialized_start=2189
+  _globals['_DROPREASON']._serialized_end=2307
+  _globals['_STREAMDETECTREQUEST']._serialized_start=154
+  _globals['_STREAMDETECTREQUEST']._serialized_end=313
+  _globals['_STREAMCONFIG']._serialized_start=316
+  _globals['_STREAMCONFIG']._serialized_end=625
+  _globals['_TRACKING']._serialized_start=627
+  _globals['_TRACKING']._serialized_end=735
+  _globals['_STREAMUPDATE']._serialized_start=737
+  _globals['_STREAMUPDATE']._serialized_end=796
+  _globals['_FRAME']._serialized_start=799
+  _globals['_FRAME']._serialized_end=954
+  _globals['_STREAMDETECTRESPONSE']._serialized_start=957
+  _globals['_STREAMDETECTRESPONSE']._serialized_end=1206
+  _globals['_STREAMREADY']._serialized_start=1209
+  _globals['_STREAMREADY']._serialized_end=1427
+  _globals['_FRAMERESULT']._serialized_start=1430
+  _globals['_FRAMERESULT']._serialized_end=1668
+  _globals['_FRAMEDETECTIONS']._serialized_start=1671
+  _globals['_FRAMEDETECTIONS']._serialized_end=1855
+  _globals['_DROPPED']._serialized_start=1857
+  _globals['_DROPPED']._serialized_end=1907
+  _globals['_STREAMUPDATED']._serialized_start=1909
+  _globals['_STREAMUPDATED']._serialized_end=2019
+  _globals['_DRAIN']._serialized_start=2021
+  _globals['_DRAIN']._serialized_end=2073
+  _globals['_HEARTBEAT']._serialized_start=2075
+  _globals['_HEARTBEAT']._serialized_end=2086
 # @@protoc_insertion_point(module_scope)
