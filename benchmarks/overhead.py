@@ -1,10 +1,11 @@
 """What serving adds to the stages it is made of: a bare loop, gRPC alone and this server, in turns, on one machine.
 
-All three run the same pipeline on the same picture with the same model, each in a process of its own:
+All of them run the same pipeline on the same picture with the same model, each in a process of its own:
 
 - the loop calls the pipeline directly;
 - gRPC alone is the least server there can be: grpc.aio, one hop to a worker thread, a constant answer, no interceptors;
-- served is this project's server with all default interceptors on.
+- served is this project's server with all default interceptors on, called by Detect;
+- streamed is the same process, sent the same pictures as frames of LOSSLESS streams, one unanswered at a time.
 
 They are compared one picture at a time (the loop on one thread, the servers with one client), and busy (the loop on as
 many threads as the servers have workers, the servers with twice as many clients). One client leaves the processors idle
@@ -22,8 +23,9 @@ import os
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -37,7 +39,11 @@ from rich.table import Table
 
 from detector_grpc import app, settings
 from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest
+from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorServiceStub
+from detector_grpc._gen.detector.v1.image_pb2 import Image
+from detector_grpc._gen.detector.v1.stream_pb2 import DELIVERY_MODE_LOSSLESS, Frame, StreamConfig, StreamDetectRequest
 from detector_grpc.client import Detector
+from detector_grpc.rpc.transport import channel
 from detector_grpc.serving.options import RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage
 from detector_grpc.serving.registry import open_version
@@ -52,7 +58,7 @@ WIDTH, HEIGHT = 640, 480
 TARGET_BYTES = 100_000
 VERSION = "v1"
 
-SIDES = ("bare loop", "gRPC alone", "served")
+SIDES = ("bare loop", "gRPC alone", "served", "streamed")
 
 
 class Sample(NamedTuple):
@@ -147,6 +153,32 @@ def served(connection: Connection) -> None:
     app.run(configured, tell)
 
 
+class Streaming:
+    """A stream on which every call sends the picture as the next frame, and waits for its answer."""
+
+    def __init__(self, address: str, data: bytes) -> None:
+        self._channel = channel(address)
+        self._image = Image(encoded=data)
+        self._frame_id = 0
+        self._outgoing: SimpleQueue[StreamDetectRequest | None] = SimpleQueue()
+        config = StreamConfig(model=app.BUNDLED_MODEL, version=VERSION, mode=DELIVERY_MODE_LOSSLESS)
+        self._outgoing.put(StreamDetectRequest(config=config))
+        self._answers = DetectorServiceStub(self._channel).StreamDetect(iter(self._outgoing.get, None))
+        next(self._answers)
+
+    def __call__(self) -> None:
+        """One frame, from sending it to its answer."""
+        self._frame_id += 1
+        self._outgoing.put(StreamDetectRequest(frame=Frame(frame_id=self._frame_id, image=self._image)))
+        while next(self._answers).WhichOneof("message") != "result":
+            pass
+
+    def close(self) -> None:
+        """Ends the stream."""
+        self._outgoing.put(None)
+        self._channel.close()
+
+
 class Bench:
     """The three processes, and the clients of two of them."""
 
@@ -157,7 +189,7 @@ class Bench:
         spawn.Process(target=bare_loop, args=(far, data), daemon=True).start()
         stack.callback(self._loop.send, None)
         self.workers = self._loop.recv()
-        self._servers = []
+        self._servers: list[tuple[Sequence[Callable[[], object]], Callable[[], float]]] = []
         for target in (grpc_alone, served):
             near, far = spawn.Pipe()
             process = spawn.Process(target=target, args=(far,), daemon=True)
@@ -167,7 +199,10 @@ class Bench:
             clients = [partial(stack.enter_context(detector).detect, data) for detector in detectors]
             # The CPU clock of another process, in nanoseconds (clock_getcpuclockid(3)); /proc counts in ticks of 10 ms.
             clock = (~(process.pid or 0) << 3) | 2
-            self._servers.append((clients, partial(time.clock_gettime, clock)))
+            cpu_s = partial(time.clock_gettime, clock)
+            self._servers.append((clients, cpu_s))
+        streams = [stack.enter_context(closing(Streaming(address, data))) for _ in range(2 * self.workers)]
+        self._servers.append((streams, cpu_s))  # of the process that was started last
 
     def round(self, threads: int, clients: int) -> list[Sample]:
         """One sample of each side, in the order of SIDES."""
