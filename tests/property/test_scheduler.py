@@ -195,28 +195,3 @@ def check(job: Job, result: object) -> None:
 @given(st.integers(1, 3), st.integers(0, 4), steps)
 def test_every_job_ends_in_one_of_the_ways_that_are_drawn(workers: int, max_queue: int, script: list[object]) -> None:
     asyncio.run(play(workers, max_queue, script))
-
-
-@settings(max_examples=200)
-@given(st.lists(st.integers(0, FLOWS - 1), max_size=20))
-def test_a_flow_that_waits_gets_a_worker_before_any_other_gets_its_second(flows: list[int]) -> None:
-    async def order() -> list[int]:
-        world = World(1, len(flows))
-        began: list[int] = []
-        tasks = [asyncio.create_task(world.scheduler.submit(lambda _: None, flow="busy"))]
-        await asyncio.sleep(0)
-        tasks += [
-            asyncio.create_task(world.scheduler.submit(lambda _, flow=flow: began.append(flow), flow=flow))
-            for flow in flows
-        ]
-        await asyncio.sleep(0)
-        await world.finish_all()
-        await asyncio.gather(*tasks)
-        return began
-
-    began = asyncio.run(order())
-    assert sorted(began) == sorted(flows)
-    for index, flow in enumerate(began):
-        if flow in began[index + 1 :]:
-            between = began[index + 1 : began.index(flow, index + 1)]
-            assert set(began[began.index(flow, index + 1) :]) - {flow} <= set(between)

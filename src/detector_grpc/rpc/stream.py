@@ -23,6 +23,7 @@ from detector_grpc.serving.frames import Delivery, DropReason, Frame, FrameBook
 from detector_grpc.serving.outcome import Outcome
 from detector_grpc.serving.pipeline import EncodedImage, Image, Result
 from detector_grpc.serving.resume import Resumption
+from detector_grpc.serving.turns import Priority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -126,7 +127,8 @@ class DetectStream:
         self._used = self._resolved(config.options)
         self._book = FrameBook[_Held](config.delivery, config.max_age_s, self._on_settled)
         self._last_frame_id = resumption.last_frame_id if resumption else 0
-        self._jobs = FrameJobs(self._book, scheduler, self._begin)
+        priority = Priority.BATCH if config.delivery is Delivery.LOSSLESS else Priority.INTERACTIVE
+        self._jobs = FrameJobs(self._book, scheduler, priority, self._begin)
         self._notes: deque[stream_pb2.StreamDetectResponse] = deque()
         self._reader: asyncio.Task[None] | None = None
         self._failure: Exception | None = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from detector_grpc.serving.frames import Frame, FrameBook
     from detector_grpc.serving.scheduler import Scheduler
+    from detector_grpc.serving.turns import Priority
 
 PayloadT = TypeVar("PayloadT")
 
@@ -27,6 +28,7 @@ class FrameJobs(Generic[PayloadT]):
     Args:
         book: The frames.
         scheduler: The workers; the jobs of one book are one flow.
+        priority: Whether they pass others.
         begin: Makes what a worker does with a frame that waited for so many seconds; its value or error settles the
             frame.
     """
@@ -35,10 +37,12 @@ class FrameJobs(Generic[PayloadT]):
         self,
         book: FrameBook[PayloadT],
         scheduler: Scheduler,
+        priority: Priority,
         begin: Callable[[PayloadT, float], Callable[[], object]],
     ) -> None:
         self._book = book
         self._scheduler = scheduler
+        self._priority = priority
         self._begin = begin
         self._tasks: set[asyncio.Task[None]] = set()
         self._queued = self._running = 0
@@ -62,7 +66,7 @@ class FrameJobs(Generic[PayloadT]):
         taken: list[Frame[PayloadT]] = []
         outcome: object
         try:
-            outcome = await self._scheduler.submit_chosen(partial(self._choose, taken), flow=self)
+            outcome = await self._scheduler.submit_chosen(partial(self._choose, taken), self, self._priority)
         except Exception as error:
             if not isinstance(error, DetectorError):
                 log.exception("a frame could not be looked at")

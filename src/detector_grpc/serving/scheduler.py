@@ -1,7 +1,6 @@
-"""Who gets a worker, and when: bounded queues in front of a fixed number of threads.
+"""Who gets a worker, and when: a bounded queue in front of a fixed number of threads.
 
-Jobs belong to flows, each with a queue of its own: the calls of one caller are a flow, and so are the frames of one
-stream. Flows take turns; within a flow, first come, first served.
+Jobs belong to flows, which take turns: the calls of one caller are a flow, and so are the frames of one stream.
 
 States of a job, and all the ways between them:
 
@@ -11,21 +10,21 @@ States of a job, and all the ways between them:
        └──► refused                    the flow's queue is full, or all are closed: QueueFull, ShuttingDown
 
 Invariants: a job is run at most once; an expired or cancelled job is never run; a waiting job that is cancelled leaves
-its queue at once, with everything it holds; what happens to one job never touches another; a flow with a job that waits
-gets a worker before any other gets its second. All state belongs to the event loop; the threads see only a function to
-call.
+the queue at once, with everything it holds; what happens to one job never touches another. All state belongs to the
+event loop; the threads see only a function to call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
+from detector_grpc.serving.turns import Priority, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -45,7 +44,6 @@ class _Job:
     future: asyncio.Future[Any]
     submitted: float
     deadline: float | None
-    flow: Hashable
 
 
 class Scheduler:
@@ -66,7 +64,7 @@ class Scheduler:
         self._max_queue = max_queue
         self._clock = clock
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
-        self._waiting: dict[Hashable, deque[_Job]] = {}  # in the order of the flows' turns; no queue is empty
+        self._waiting = Turns[_Job]()
         self._running = 0
         self._service_s = 0.0
         self._idle = asyncio.Event()
@@ -76,7 +74,7 @@ class Scheduler:
     @property
     def depth(self) -> int:
         """Number of jobs that wait."""
-        return sum(map(len, self._waiting.values()))
+        return len(self._waiting)
 
     async def submit(self, work: Callable[[float], T], deadline: float | None = None, flow: Hashable = None) -> T:
         """Runs `work` on a worker thread and returns its value.
@@ -87,30 +85,37 @@ class Scheduler:
             flow: What the job belongs to.
 
         Raises:
-            QueueFull: Too many jobs wait.
+            QueueFull: Too many jobs of the flow wait.
             ShuttingDown: `close` was called.
             DeadlineExpired: The deadline passed while the job waited.
             Exception: Whatever `work` raises.
         """
-        return await self.submit_chosen(lambda: work, deadline, flow)
-
-    async def submit_chosen(
-        self, choose: Callable[[], Callable[[float], T]], deadline: float | None = None, flow: Hashable = None
-    ) -> T:
-        """As `submit`, with work that is chosen when a worker is free, on the loop; `choose` must not raise."""
-        if self._closed:
-            raise ShuttingDown
-        if self._running == self.workers and len(self._waiting.get(flow, ())) >= self._max_queue:
+        waiting = self._waiting.waiting(flow, Priority.INTERACTIVE)
+        if self._running == self.workers and waiting >= self._max_queue and not self._closed:
             self.shed["queue_full"] += 1
             raise QueueFull(self._max_queue, self._estimated_wait_s())
-        job = _Job(choose, asyncio.get_running_loop().create_future(), self._clock(), deadline, flow)
-        self._waiting.setdefault(flow, deque()).append(job)
+        return await self._submit(lambda: work, deadline, flow, Priority.INTERACTIVE)
+
+    async def submit_chosen(self, choose: Callable[[], Callable[[float], T]], flow: Hashable, priority: Priority) -> T:
+        """As `submit`, with work that is chosen when a worker is free, on the loop; `choose` must not raise.
+
+        How many jobs wait is bounded by the owner of the flow.
+        """
+        return await self._submit(choose, None, flow, priority)
+
+    async def _submit(
+        self, choose: Callable[[], Callable[[float], T]], deadline: float | None, flow: Hashable, priority: Priority
+    ) -> T:
+        if self._closed:
+            raise ShuttingDown
+        job = _Job(choose, asyncio.get_running_loop().create_future(), self._clock(), deadline)
+        self._waiting.append(job, flow, priority)
         self._idle.clear()
         self._fill()
         try:
             value: T = await job.future
         except asyncio.CancelledError:
-            if self._remove(job):
+            if self._waiting.remove(job, flow, priority):
                 self.shed["expired" if self._expired(job) else "cancelled"] += 1
                 self._check_idle()
             raise
@@ -125,7 +130,7 @@ class Scheduler:
     def _fill(self) -> None:
         """Gives free workers the jobs whose turn it is."""
         while self._waiting and self._running < self.workers:
-            job = self._next()
+            job = self._waiting.next()
             now = self._clock()
             if job.future.cancelled():  # its caller left in this very turn of the loop
                 self.shed["cancelled"] += 1
@@ -136,25 +141,6 @@ class Scheduler:
                 self._running += 1
                 self._threads.submit(self._run, job, job.choose(), now)
         self._check_idle()
-
-    def _next(self) -> _Job:
-        """Takes the longest waiting job of the flow whose turn it is, which then stands behind all others."""
-        flow = next(iter(self._waiting))
-        jobs = self._waiting.pop(flow)
-        job = jobs.popleft()
-        if jobs:
-            self._waiting[flow] = jobs
-        return job
-
-    def _remove(self, job: _Job) -> bool:
-        """Takes a job out of its queue, if it waits."""
-        jobs = self._waiting.get(job.flow)
-        if jobs is None or job not in jobs:
-            return False
-        jobs.remove(job)
-        if not jobs:
-            del self._waiting[job.flow]
-        return True
 
     def _run(self, job: _Job, work: Work, began: float) -> None:
         """Does the work; the only method that runs on a worker thread."""

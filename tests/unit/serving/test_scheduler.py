@@ -12,6 +12,7 @@ import pytest
 
 from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
 from detector_grpc.serving.scheduler import Scheduler
+from detector_grpc.serving.turns import Priority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -397,7 +398,7 @@ async def test_each_flow_has_a_queue_of_its_own() -> None:
     assert await asyncio.gather(*waiting) == ["a", "b"]
 
 
-async def test_a_flow_whose_jobs_have_left_is_forgotten() -> None:
+async def test_jobs_that_have_left_do_not_wait() -> None:
     scheduler = Scheduler(1, 10)
     async with busy(scheduler):
         tasks = [asyncio.create_task(scheduler.submit(opened(), flow=object())) for _ in range(3)]
@@ -406,14 +407,38 @@ async def test_a_flow_whose_jobs_have_left_is_forgotten() -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert scheduler.depth == 0
-        assert scheduler._waiting == {}
 
 
 async def test_work_can_be_chosen_when_a_worker_is_free() -> None:
     scheduler = Scheduler(1, 10)
     newest = ["old"]
     async with busy(scheduler):
-        task = asyncio.create_task(scheduler.submit_chosen(lambda: opened(newest[0])))
+        task = asyncio.create_task(scheduler.submit_chosen(lambda: opened(newest[0]), None, Priority.BATCH))
         await turn()
         newest[0] = "new"
     assert await task == "new"
+
+
+async def test_interactive_work_passes_batch_work() -> None:
+    scheduler = Scheduler(1, 10)
+    order: list[str] = []
+    async with busy(scheduler):
+        tasks = [
+            asyncio.create_task(scheduler.submit_chosen(lambda: lambda _: order.append("batch"), "b", Priority.BATCH)),
+            asyncio.create_task(scheduler.submit(lambda _: order.append("interactive"), flow="a")),
+        ]
+        await turn()
+    await asyncio.gather(*tasks)
+    assert order == ["interactive", "batch"]
+
+
+async def test_work_that_is_chosen_late_is_bounded_by_its_owner_alone() -> None:
+    scheduler = Scheduler(1, 0)
+    async with busy(scheduler):
+        tasks = [
+            asyncio.create_task(scheduler.submit_chosen(lambda: opened("done"), "a", Priority.INTERACTIVE))
+            for _ in range(5)
+        ]
+        await turn()
+        assert scheduler.depth == 5
+    assert await asyncio.gather(*tasks) == ["done"] * 5
