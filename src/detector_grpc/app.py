@@ -78,6 +78,7 @@ def run(settings: Settings, on_ready: Callable[[Addresses], Awaitable[None]] | N
     """
     log_as_json(settings.log_level)
     cv2.setNumThreads(1)  # pictures run beside each other, each on one thread
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or a damaged TIFF could fill the log
     import_onnxruntime()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, on_ready))
@@ -134,14 +135,14 @@ def workers(settings: Settings) -> int:
 def request_memory_bytes(settings: Settings) -> int:
     """Most bytes that pictures may take, beyond what the idle process has.
 
-    Of a message there are at most three copies, as received, as parsed and as handed on; of each stream one may be
-    arriving beside those. A pixel takes three bytes as
-    decoded; beside them its copy as turned upright, three more, or the coefficients of a progressive JPEG, two for each
-    of at most four components, on each worker.
+    Of a message there are at most three copies: as received, as parsed and as handed on; later as handed on, as the
+    decoder gets it and as libtiff reads it. Of each stream one may be arriving beside those. A pixel takes most on a
+    worker in a TIFF picture that is one strip of four samples of 16 bits, which libtiff keeps beside the four bytes
+    that it makes of them.
     """
     limits = settings.limits
     arriving = limits.max_streams * (limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
-    return 3 * limits.max_bytes_in_flight + 2 * arriving + workers(settings) * (3 + 2 * 4) * limits.max_pixels
+    return 3 * limits.max_bytes_in_flight + 2 * arriving + workers(settings) * (4 * 2 + 4) * limits.max_pixels
 
 
 def log_as_json(level: str) -> None:

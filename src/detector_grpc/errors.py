@@ -91,9 +91,9 @@ class ImageTooLarge(ImageError):
 
     reason = "IMAGE_TOO_LARGE"
 
-    def __init__(self, width: int, height: int, max_pixels: int) -> None:
+    def __init__(self, kind: str, width: int, height: int, max_pixels: int) -> None:
         super().__init__(
-            f"the picture has {width} x {height} = {width * height} pixels, the limit is {max_pixels}",
+            f"the {kind} picture has {width} x {height} = {width * height} pixels, the limit is {max_pixels}",
             {"width": width, "height": height, "maxPixels": max_pixels},
         )
 

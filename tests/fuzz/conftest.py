@@ -65,8 +65,9 @@ class Mutator:
         return data[: self._below(len(data) + 1)] + other[self._below(len(other)) :]
 
     def edit_number(self, data: bytes) -> bytes:
-        """Puts an extreme number of two or four bytes somewhere; every other time where a JPEG or PNG has a length."""
-        width, form = ((2, ">H"), (4, ">I"))[self._below(2)]
+        """Puts an extreme number of two or four bytes somewhere; every other time where a file has a length or size."""
+        width, form = ((2, "H"), (4, "I"))[self._below(2)]
+        form = "<>"[self._below(2)] + form
         places = lengths(data) if self._below(2) else []
         at = places[self._below(len(places))] if places else self._below(len(data) + 1)
         number = EXTREME[self._below(len(EXTREME))] % (1 << 8 * width)
@@ -96,9 +97,16 @@ class Mutator:
 
 
 def lengths(data: bytes) -> list[int]:
-    """Where a JPEG's segments or a PNG's chunks have their lengths, and their frames their sizes."""
+    """Where files have the lengths of their parts, and the sizes of the picture."""
     if data.startswith(PNG_SIGNATURE):
         return [start for start, _, _ in chunks(data)] + [16, 20]
+    if data.startswith(b"RIFF"):
+        return [4, 16, 21, 24, 26, 28, 34, 46, 54, 60]
+    if data.startswith(b"BM"):
+        return [2, 10, 14, 18, 22, 26, 28, 30, 34, 46, 54, 58, 62]
+    if data.startswith((b"II", b"MM")) and len(data) >= 8:
+        (start,) = struct.unpack_from("<I" if data.startswith(b"II") else ">I", data, 4)
+        return [4, start, *(entry + field for entry in range(start + 2, len(data) - 12, 12) for field in (0, 2, 4, 8))]
     return [at + 2 for at in range(min(len(data) - 1, 800)) if data[at] == 0xFF and 0xC0 <= data[at + 1] < 0xFF]
 
 

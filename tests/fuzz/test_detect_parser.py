@@ -40,11 +40,11 @@ pytestmark = pytest.mark.usefixtures("quiet_decoders")
 
 
 def files() -> list[bytes]:
-    return [cv2.imencode(suffix, PICTURE)[1].tobytes() for suffix in (".jpg", ".png")]
+    return [cv2.imencode(suffix, PICTURE)[1].tobytes() for suffix in (".jpg", ".png", ".webp", ".bmp", ".tif")]
 
 
 def corpus() -> list[bytes]:
-    jpeg, png = files()
+    jpeg, png, *_ = files()
     raw = RawImage(data=PICTURE.tobytes(), size=ImageSize(width=5, height=4), format="PIXEL_FORMAT_BGR24")
     options = OptionsMessage(
         confidence_threshold=0.25,
@@ -76,7 +76,7 @@ def outcome(data: bytes, *, with_pixels: bool) -> str:
         call = convert.parse_detect(request)
         options = call.options.over(DetectOptions(), NAMES)
         check(options)
-        pixels = call.image.pixels(MAX_PIXELS) if with_pixels else None
+        pixels = call.image.open(MAX_PIXELS).pixels((8, 8)) if with_pixels else None
     except DetectorError as error:
         code = rich_status(error, "id-1").code
         return error.reason if code is grpc.StatusCode.INVALID_ARGUMENT else f"{error.reason} as {code}"

@@ -125,9 +125,9 @@ def picture_cases() -> Iterator[Case]:
         "png cut in its header": (whole_png[:20], ("PNG", "header")),
         "png cut in its middle": (whole_png[: len(whole_png) // 2], ("PNG", f"{len(whole_png) // 2} bytes")),
         "png damaged": (whole_png[:300] + bytes(200) + whole_png[500:], ("PNG", "damaged")),
-        "text": (b"GET / HTTP/1.1", ("neither a JPEG nor a PNG",)),
-        "gif": (b"GIF89a" + bytes(100), ("neither a JPEG nor a PNG",)),
-        "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', ("neither a JPEG nor a PNG",)),
+        "text": (b"GET / HTTP/1.1", ("JPEG, PNG, WebP, BMP or TIFF",)),
+        "gif": (b"GIF89a" + bytes(100), ("GIF", "JPEG, PNG, WebP, BMP or TIFF")),
+        "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', ("JPEG, PNG, WebP, BMP or TIFF",)),
         "png of no width": (png_that_says(0, 8), ("0 x 8",)),
         "jpeg of no height": (jpeg_that_says(8, 0), ("8 x 0",)),
     }

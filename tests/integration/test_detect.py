@@ -8,9 +8,10 @@ import grpc
 import numpy as np
 import pytest
 from google.api.httpbody_pb2 import HttpBody
+from support import files
 from support.calls import SERVING, connected, encoded_request, failure, raw_request
 from support.onnx_files import Box, tiny_onnx
-from support.pictures import jpeg, png, qr_picture, with_orientation
+from support.pictures import jpeg, png, qr_picture
 from support.rich_errors import info_of, reason_of
 from support.servers import BUNDLED_MODELS, server_process
 
@@ -25,7 +26,7 @@ from detector_grpc._gen.detector.v1.image_pb2 import (
 from detector_grpc._gen.detector.v1.model_service_pb2 import MODEL_STATE_READY, GetModelRequest, ListModelsRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from support.calls import Client
@@ -61,16 +62,25 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 class TestBundledModels:
     @pytest.mark.parametrize("version", ["v1", "v2"])
-    @pytest.mark.parametrize("encode", [png, jpeg])
-    def test_finds_the_drawn_code_where_it_is(
-        self, codes: Client, qr: QrPicture, version: str, encode: Callable[..., bytes]
-    ) -> None:
-        answer = codes.detect(encoded_request(encode(qr.image), version=version))
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
+    def test_finds_the_drawn_code_where_it_is(self, codes: Client, qr: QrPicture, version: str, suffix: str) -> None:
+        answer = codes.detect(encoded_request(files.encoded(suffix, qr.image), version=version))
 
         assert (answer.model, answer.version) == ("codes", version)
         assert [found.class_name for found in answer.detections] == ["qr_code"]
         assert iou(xyxy(answer.detections[0]), qr.xyxy) > 0.8
         assert answer.image_size == ImageSize(width=480, height=360)
+
+    @pytest.mark.parametrize("factor", [2, 4, 8])
+    def test_a_large_jpeg_is_answered_in_its_own_pixels(self, codes: Client, qr: QrPicture, factor: int) -> None:
+        odd = (480 * factor - 1, 360 * factor + 1)
+        large = cv2.resize(qr.image, odd, interpolation=cv2.INTER_CUBIC)
+
+        answer = codes.detect(encoded_request(jpeg(large)))
+
+        scale = np.tile(np.divide(odd, (480, 360)), 2)
+        assert iou(xyxy(answer.detections[0]), tuple(qr.xyxy * scale)) > 0.8
+        assert answer.image_size == ImageSize(width=odd[0], height=odd[1])
 
     @pytest.mark.parametrize("version", ["v1", "v2"])
     @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
@@ -148,7 +158,7 @@ class TestPicture:
         # Orientation 6: to be turned clockwise by a quarter. The stored picture is the upright one turned back.
         stored = np.ascontiguousarray(np.rot90(qr.image))
 
-        answer = codes.detect(encoded_request(with_orientation(jpeg(stored), 6)))
+        answer = codes.detect(encoded_request(files.jpeg_with(jpeg(stored), b"Exif\0\0" + files.exif(6))))
 
         assert answer.image_size == ImageSize(width=480, height=360)
         assert iou(xyxy(answer.detections[0]), qr.xyxy) > 0.8

@@ -50,13 +50,6 @@ def jpeg(image: NDArray[np.uint8]) -> bytes:
     return _encoded(image, ".jpg")
 
 
-def with_orientation(file: bytes, orientation: int) -> bytes:
-    """The JPEG file with an EXIF orientation."""
-    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
-    return file[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + file[2:]
-
-
 def png_that_says(width: int, height: int) -> bytes:
     """A small PNG file whose header promises another size."""
     file = png(np.zeros((8, 8, 3), np.uint8))

@@ -54,8 +54,8 @@ def test_an_invalid_request_names_all_its_violations() -> None:
 
 
 def test_metadata_is_text() -> None:
-    assert errors.ImageTooLarge(4, 3, 11).metadata == {"width": "4", "height": "3", "maxPixels": "11"}
-    assert errors.ImageTooLarge(4, 3, 11).message == "the picture has 4 x 3 = 12 pixels, the limit is 11"
+    assert errors.ImageTooLarge("raw", 4, 3, 11).metadata == {"width": "4", "height": "3", "maxPixels": "11"}
+    assert errors.ImageTooLarge("raw", 4, 3, 11).message == "the raw picture has 4 x 3 = 12 pixels, the limit is 11"
 
 
 def test_operators_get_a_line_per_fault() -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import click
 import cv2
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -22,6 +21,9 @@ from rich.table import Column, Table
 
 from detector_grpc.cli.connection import Connection, connected, is_unreachable, json_option
 from detector_grpc.client import AsyncDetector, CallFailed, DetectOptions, draw
+from detector_grpc.errors import ImageError
+from detector_grpc.vision.decode import MAX_PIXELS, open_encoded
+from detector_grpc.vision.header import FORMAT_NAMES, FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
 # Enough to keep a server busy while pictures are read here and are under way; few enough for its queue.
 PARALLEL = 8
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes)
+# What pictures with boxes are stored as; others become JPEG files, which every viewer shows.
+DRAWN_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def detect(
 ) -> None:
     """Find objects in pictures.
 
-    PICTURES are JPEG and PNG files, and folders of them.
+    PICTURES are picture files, and folders of them.
 
     Prints a table of boxes for each picture, or with --json one object a line, in the order of PICTURES. A picture that
     fails does not stop the others, but makes the exit code 1.
@@ -112,14 +116,14 @@ def _plan(paths: Iterable[Path], folder: Path | None) -> list[Job]:
         if path.is_dir():
             found, root = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES), path
         if not found:
-            raise click.UsageError(f"no JPEG or PNG pictures in {click.format_filename(path)}")
+            raise click.UsageError(f"no {FORMAT_NAMES} pictures in {click.format_filename(path)}")
         jobs += [Job(file, folder and folder / file.relative_to(root)) for file in found]
     taken = {job.picture.resolve() for job in jobs}  # or --save could overwrite what it draws into
     return [Job(job.picture, job.annotated and _free(job.annotated, taken)) for job in jobs]
 
 
 def _free(path: Path, taken: set[Path]) -> Path:
-    suffix = path.suffix if path.suffix.lower() in SUFFIXES else ".jpg"
+    suffix = path.suffix if path.suffix.lower() in DRAWN_SUFFIXES else ".jpg"
     numbered = (path.with_name(f"{path.stem}-{number}{suffix}") for number in itertools.count(2))
     free = next(name for name in itertools.chain([path.with_suffix(suffix)], numbered) if name.resolve() not in taken)
     taken.add(free.resolve())
@@ -149,10 +153,13 @@ async def look(detector: AsyncDetector, job: Job, options: DetectOptions, *, dow
 
 
 def _annotate(data: bytes, result: DetectionResult, path: Path) -> None:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise OSError("the picture cannot be decoded here, so that nothing can be drawn into it")
-    _, encoded = cv2.imencode(path.suffix, draw(image.astype(np.uint8, copy=False), result, "BGR"))
+    try:
+        stored = open_encoded(data, MAX_PIXELS)
+        image = stored.pixels(stored.image_wh)
+    except ImageError as error:
+        raise OSError(f"nothing can be drawn into it here: {error.message}") from error
+    drawn = cv2.cvtColor(draw(image, result), cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(path.suffix, drawn)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encoded.tobytes())
 

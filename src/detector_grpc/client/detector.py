@@ -81,7 +81,8 @@ class Detector:
         """Finds the objects in one picture.
 
         Args:
-            picture: Path of a JPEG or PNG file, such a file's bytes, or pixels: uint8 (H, W, 3), or (H, W) for grey.
+            picture: Path of a JPEG, PNG, WebP, BMP or TIFF file, such a file's bytes, or pixels: uint8 (H, W, 3), or
+                (H, W) for grey.
             downscale: Scale a picture that is larger than the model's input down before sending it, which saves
                 bandwidth. Boxes are in pixels of `picture` all the same.
             color: Order of the channels of pixels (H, W, 3).

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector_grpc._gen.detector.v1 import image_pb2
+from detector_grpc.errors import ImageError
+from detector_grpc.vision.decode import MAX_PIXELS, StoredPicture, open_encoded
 from detector_grpc.vision.letterbox import Letterbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A path of a JPEG or PNG file, such a file's bytes, or pixels: uint8 (H, W, 3), or (H, W) for grey.
+# A path of a picture file, such a file's bytes, or pixels: uint8 (H, W, 3), or (H, W) for grey.
 Picture: TypeAlias = str | Path | bytes | NDArray[np.uint8]
 Color = Literal["RGB", "BGR"]
 
@@ -51,13 +53,8 @@ def image_message(
     source = Path(picture).read_bytes() if isinstance(picture, str | Path) else picture
     if not isinstance(source, bytes):
         _check(source, color)
-    if input_wh is not None and (pixels := _bgr(source, color)) is not None:
-        height, width = pixels.shape[:2]
-        resized_wh = Letterbox.fit((width, height), (input_wh[1], input_wh[0]), "letterbox").resized_wh
-        if resized_wh[0] < width or resized_wh[1] < height:
-            shrunk = cv2.resize(pixels, resized_wh, interpolation=cv2.INTER_AREA)
-            _, jpeg = cv2.imencode(".jpg", shrunk, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
-            return image_pb2.Image(encoded=jpeg.tobytes()), image_pb2.ImageSize(width=width, height=height)
+    if input_wh is not None and (shrunk := _shrunk(source, color, input_wh)) is not None:
+        return shrunk
     if isinstance(source, bytes):
         return image_pb2.Image(encoded=source), None
     return image_pb2.Image(raw=_raw(source, color)), None
@@ -77,17 +74,31 @@ def _check(pixels: NDArray[np.uint8], color: Color) -> None:
         raise ValueError(f'the colour order is "RGB" or "BGR", not "{color}"')
 
 
-def _bgr(source: bytes | NDArray[np.uint8], color: Color) -> NDArray[np.uint8] | None:
-    """Pixels in OpenCV's order, uint8 (H, W, 3) BGR or (H, W), upright; None if they cannot be decoded."""
-    if isinstance(source, bytes):
-        try:
-            decoded = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:  # no bytes, or more pixels than OpenCV decodes
+def _shrunk(
+    source: bytes | NDArray[np.uint8], color: Color, input_wh: tuple[int, int]
+) -> tuple[image_pb2.Image, image_pb2.ImageSize] | None:
+    """The picture in the size that the model looks at, and its size before; None if it is not larger, or is damaged."""
+    try:
+        stored = _stored(source)
+        resized_wh = Letterbox.fit(stored.image_wh, (input_wh[1], input_wh[0]), "letterbox").resized_wh
+        if resized_wh[0] >= stored.image_wh[0] and resized_wh[1] >= stored.image_wh[1]:
             return None
-        return None if decoded is None else decoded.astype(np.uint8, copy=False)
-    if source.ndim == _GREY_DIMENSIONS or color == "BGR":
-        return np.ascontiguousarray(source)
-    return np.ascontiguousarray(source[:, :, ::-1])
+        pixels = stored.pixels(resized_wh)
+    except ImageError:
+        return None
+    shrunk = cv2.resize(np.ascontiguousarray(pixels), resized_wh, interpolation=cv2.INTER_AREA)
+    if shrunk.ndim != _GREY_DIMENSIONS and (isinstance(source, bytes) or color == "RGB"):
+        shrunk = cv2.cvtColor(shrunk, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", shrunk, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    width, height = stored.image_wh
+    return image_pb2.Image(encoded=jpeg.tobytes()), image_pb2.ImageSize(width=width, height=height)
+
+
+def _stored(source: bytes | NDArray[np.uint8]) -> StoredPicture:
+    if isinstance(source, bytes):
+        return open_encoded(source, MAX_PIXELS)
+    height, width = source.shape[:2]
+    return StoredPicture((width, height), lambda _: source)
 
 
 def _raw(pixels: NDArray[np.uint8], color: Color) -> image_pb2.RawImage:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from detector_grpc.serving.options import DetectOptions, RequestedOptions
     from detector_grpc.serving.session import Session
     from detector_grpc.serving.spec import ModelSpec
-    from detector_grpc.vision.decode import PixelFormat
+    from detector_grpc.vision.decode import PixelFormat, StoredPicture
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,23 @@ class EncodedImage:
 
     data: bytes
 
-    def pixels(self, max_pixels: int) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3), RGB, upright; errors as `vision.decode.decode`."""
-        return decode.decode(self.data, max_pixels)
+    def open(self, max_pixels: int) -> StoredPicture:
+        """As `vision.decode.open_encoded`."""
+        return decode.open_encoded(self.data, max_pixels)
 
 
 @dataclass(frozen=True)
 class RawImage:
-    """Uncompressed samples, as `vision.decode.from_raw` takes them."""
+    """Uncompressed samples, as `vision.decode.open_raw` takes them."""
 
     data: bytes
     width: int
     height: int
     pixel_format: PixelFormat
 
-    def pixels(self, max_pixels: int) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3), RGB; errors as `vision.decode.from_raw`."""
-        return decode.from_raw(self.data, self.width, self.height, self.pixel_format, max_pixels)
+    def open(self, max_pixels: int) -> StoredPicture:
+        """As `vision.decode.open_raw`."""
+        return decode.open_raw(self.data, self.width, self.height, self.pixel_format, max_pixels)
 
 
 Image = EncodedImage | RawImage
@@ -126,20 +126,20 @@ class Pipeline:
         """
         options = requested.over(self._spec.options, self._spec.class_names)
         started = time.perf_counter()
-        pixels = image.pixels(self._max_pixels)
+        picture = image.open(self._max_pixels)
+        _check_source(source_wh, picture.image_wh)
+        letterbox = self._spec.input.fit(picture.image_wh)
+        pixels = picture.pixels(letterbox.resized_wh)
         decoded = time.perf_counter()
-        height, width = pixels.shape[:2]
-        _check_source(source_wh, (width, height))
-        letterbox = self._spec.input.fit((width, height))
         feeds = self._spec.input.feeds(letterbox.apply(pixels, self._spec.input.pad_value))
         preprocessed = time.perf_counter()
         outputs = self._session.run(feeds, self._spec.layout.outputs)
         inferred = time.perf_counter()
         kept = self._detections(outputs, options)
-        boxes = _in_source(letterbox.to_image(kept.xyxy), (width, height), source_wh)
+        boxes = _in_source(letterbox.to_image(kept.xyxy), picture.image_wh, source_wh)
         return Result(
             Detections(boxes, kept.confidence, kept.class_id),
-            source_wh or (width, height),
+            source_wh or picture.image_wh,
             options,
             Timing(
                 queue_s,

@@ -11,7 +11,7 @@ from detector_grpc.errors import ImageUndecodable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIGNATURE = b"\xff\xd8\xff"
+SIGNATURE = re.compile(rb"\xff\xd8\xff")
 
 # Encoders write about ten. Each costs the decoder a pass over all pixels, and may be 50 bytes long: a file of 16 MB
 # could keep it busy for ten minutes.
@@ -24,6 +24,8 @@ _MARKER = re.compile(rb"\xff([^\xff\x00\x01\xd0-\xd7])")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
+_APP1 = 0xE1
+_EXIF = b"Exif\0\0"
 
 
 class _Segment(NamedTuple):
@@ -46,6 +48,17 @@ def size(data: bytes) -> tuple[int, int]:
             height, width = struct.unpack_from(">HH", data, payload + 1)
             return width, height
     raise ImageUndecodable("the JPEG picture ends within its header")
+
+
+def exif(data: bytes) -> bytes:
+    """The EXIF data from the first application segment that holds some; nothing if there is none before the scans."""
+    for marker, payload in _segments(data):
+        if marker == _APP1 and data.startswith(_EXIF, payload):
+            (length,) = struct.unpack_from(">H", data, payload - 2)
+            return data[payload + len(_EXIF) : payload - 2 + length]
+        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
+            break
+    return b""
 
 
 def harmless(data: bytes) -> bytes:

@@ -62,7 +62,7 @@ class Letterbox:
         """Resizes and pads.
 
         Args:
-            image: uint8 (H, W, 3), any colour order, of size `image_wh`.
+            image: uint8 (H, W, 3), any colour order, of size `image_wh`, or reduced from that.
             pad_value: Value of all three channels around the picture. Range [0, 255].
 
         Returns:

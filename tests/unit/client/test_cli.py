@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -22,7 +23,6 @@ from detector_grpc.errors import SetupInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from click.testing import Result
     from conftest import Scene, Server
@@ -87,10 +87,24 @@ def test_a_folder_stands_for_the_pictures_in_it(run: Run, photo: Path, scene: Sc
     ]
 
 
+def test_a_folder_stands_for_pictures_of_every_format(run: Run, tmp_path: Path, scene: Scene) -> None:
+    names = [f"picture{suffix}" for suffix in (".BMP", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")]
+    for name in names:
+        (tmp_path / name).write_bytes(scene.encoded(Path(name).suffix.lower()))
+    done = run("detect", "--json", tmp_path, "--save", tmp_path / "out")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.exit_code == 0, done.output
+    assert [answer["picture"] for answer in answers] == [str(tmp_path / name) for name in names]
+    assert all(len(answer["detections"]) == 1 for answer in answers)
+    drawn = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert drawn == ["picture-2.jpg", "picture-3.jpg", "picture-4.jpg", "picture-5.jpg", "picture-6.jpg",
+                     "picture.jpeg", "picture.jpg", "picture.png"]  # fmt: skip
+
+
 def test_a_folder_without_pictures_is_a_usage_error(run: Run, tmp_path: Path) -> None:
     done = run("detect", tmp_path)
     assert done.exit_code == 2
-    assert "no JPEG or PNG pictures" in done.stderr
+    assert "no JPEG, PNG, WebP, BMP or TIFF pictures" in done.stderr
 
 
 def test_options_reach_the_server(run: Run, server: Server, photo: Path) -> None:
@@ -132,7 +146,9 @@ def test_saved_pictures_have_the_boxes_drawn(run: Run, photo: Path, tmp_path: Pa
     assert done.exit_code == 0, done.output
     drawn = cv2.imread(str(tmp_path / "out" / "one.png"))
     assert drawn.shape == (120, 160, 3)
-    assert (drawn != cv2.imread(str(photo))).any()
+    original = cv2.imread(str(photo))
+    assert (drawn != original).any()
+    assert (drawn[-5:] == original[-5:]).all()  # in the same colours, where there is no box
 
 
 def test_saving_never_overwrites_a_picture_of_the_same_run(run: Run, photo: Path, scene: Scene, tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
+from support import files
 
 from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, model_service_pb2
 from detector_grpc.client import AsyncDetector, CallFailed, Detector, TlsFiles
 from detector_grpc.errors import SetupInvalid
+from detector_grpc.vision.header import FORMATS
+from detector_grpc.vision.tags import Tag
 
 if TYPE_CHECKING:
     from conftest import Connect, Scene, Server
@@ -27,17 +30,10 @@ if TYPE_CHECKING:
 DetectRequest = detector_service_pb2.DetectRequest
 GetModelRequest = model_service_pb2.GetModelRequest
 
+SUFFIXES = [each.suffixes[0] for each in FORMATS]
+
 # Lossy compression blurs the rectangle's edge by up to this many pixels of the picture that was sent.
 JPEG_EDGE_PX = 1.5
-
-
-def turned_on_its_side(jpeg: bytes) -> bytes:
-    """The same file with an EXIF orientation of 6: to be shown turned by 90 degrees clockwise."""
-    tiff = (
-        b"MM\x00\x2a\x00\x00\x00\x08" + b"\x00\x01" + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00" + b"\x00" * 4
-    )
-    exif = b"Exif\x00\x00" + tiff
-    return jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
 
 
 def assert_found(result: DetectionResult, box: tuple[float, float, float, float], tolerance_px: float = 0.0) -> None:
@@ -46,7 +42,7 @@ def assert_found(result: DetectionResult, box: tuple[float, float, float, float]
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 async def test_a_file_is_sent_as_it_is(
     connect: Connect, server: Server, scene: Scene, tmp_path: Path, kind: type[str | Path], suffix: str
 ) -> None:
@@ -128,7 +124,7 @@ async def test_a_file_that_is_not_there_raises_what_python_raises(connect: Conne
             await detector.detect("/no/such/picture.jpg")
 
 
-@pytest.mark.parametrize("form", ["rgb", "bgr", "grey", "jpeg", "png"])
+@pytest.mark.parametrize("form", ["rgb", "bgr", "grey", *SUFFIXES])
 @pytest.mark.parametrize("input_wh", [(64, 48), (64, 64), (32, 200)])
 async def test_boxes_of_a_downscaled_picture_are_in_source_pixels(
     connect: Connect, server: Server, scene: Scene, form: str, input_wh: tuple[int, int]
@@ -138,8 +134,7 @@ async def test_boxes_of_a_downscaled_picture_are_in_source_pixels(
         "rgb": (scene.rgb, "RGB"),
         "bgr": (scene.rgb[:, :, ::-1], "BGR"),
         "grey": (scene.rgb[:, :, 0], "RGB"),
-        "jpeg": (scene.encoded(".jpg"), "RGB"),
-        "png": (scene.encoded(".png"), "RGB"),
+        **{suffix: (scene.encoded(suffix), "RGB") for suffix in SUFFIXES},
     }[form]
     async with connect() as detector:
         result = await detector.detect(picture, downscale=True, color=color)
@@ -170,9 +165,22 @@ async def test_a_picture_that_fits_is_not_touched_by_downscale(connect: Connect,
     assert not of_pixels.HasField("source_size")
 
 
+async def test_a_picture_that_opencv_alone_gets_wrong_is_shrunk_as_the_server_reads_it(
+    connect: Connect, server: Server, scene: Scene
+) -> None:
+    see_through = np.dstack([scene.rgb, np.full(scene.rgb.shape[:2], 1, np.uint8)])
+    async with connect() as detector:
+        await detector.detect(files.tiff(see_through, {Tag.EXTRA_SAMPLES: [2]}), downscale=True)
+        await detector.detect(scene.rgb, downscale=True)
+    of_file, of_pixels = server.red.asked(DetectRequest)
+    assert of_file.image.encoded == of_pixels.image.encoded
+
+
 async def test_source_size_is_that_of_the_upright_picture(connect: Connect, server: Server, scene: Scene) -> None:
     async with connect() as detector:
-        result = await detector.detect(turned_on_its_side(scene.encoded(".jpg")), downscale=True)
+        result = await detector.detect(
+            files.jpeg_with(scene.encoded(".jpg"), b"Exif\0\0" + files.exif(6)), downscale=True
+        )
     (request,) = server.red.asked(DetectRequest)
     assert (request.source_size.width, request.source_size.height) == (120, 160)
     x_min, y_min, x_max, y_max = scene.box

@@ -30,8 +30,8 @@ ERRORS_PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 SAMPLES: list[DetectorError] = [
     errors.InvalidRequest([Violation("image", "is required"), Violation("options.iou_threshold", "must be in [0, 1]")]),
     errors.ImageEmpty(),
-    errors.ImageUndecodable("the bytes are neither a JPEG nor a PNG picture"),
-    errors.ImageTooLarge(10, 20, 100),
+    errors.ImageUndecodable("GIF pictures are not taken"),
+    errors.ImageTooLarge("PNG", 10, 20, 100),
     errors.RawImageInvalid("1 x 1 pixels of RGB24 take 3 bytes, got 4", {"expectedBytes": 3, "actualBytes": 4}),
     errors.MessageTooLarge(200, 100),
     errors.ModelNotFound("yolo"),
