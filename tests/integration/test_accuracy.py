@@ -8,10 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
 import onnxruntime
 import pytest
 import yaml
-from support.calls import SERVING, connected, encoded_request
+from support.calls import SERVING, connected, encoded_request, raw_request
 from support.precision import Annotations, Found
 from support.reference import CONFIDENCE, MOST, REFERENCES
 from support.servers import server_process
@@ -90,3 +92,32 @@ def test_models_of_others_are_as_precise_as_in_plain_onnx_runtime(coco: Client, 
     assert annotations.mean_ap(expected) == pytest.approx(reference.map_, abs=0.001)
     assert annotations.mean_ap(found) == pytest.approx(reference.map_, abs=0.002)
     assert annotations.mean_ap(found) == pytest.approx(annotations.mean_ap(expected), abs=0.002)
+
+
+ENLARGED = 3
+
+
+def enlarged(path: Path) -> bytes:
+    """The photo as a JPEG of three times its sides, of which the server decodes half."""
+    photo = cv2.resize(cv2.imread(str(path)), None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(".jpg", photo, (cv2.IMWRITE_JPEG_QUALITY, 95))[1].tobytes()
+
+
+def test_a_jpeg_of_which_half_is_decoded_is_as_good_as_all_its_pixels(coco: Client) -> None:
+    annotations, version = Annotations(PHOTOS / "annotations.json"), "yolox_nano"
+    options = DetectOptions(
+        confidence_threshold=CONFIDENCE, iou_threshold=REFERENCES[version].iou, multi_label=True, max_detections=MOST
+    )
+    found: dict[str, dict[int, list[Found]]] = {"reduced": {}, "whole": {}}
+    for picture, name in annotations.pictures.items():
+        file = enlarged(PHOTOS / "images" / name)
+        pixels = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR_RGB)
+        requests = {"reduced": encoded_request(file), "whole": raw_request(pixels)}
+        for kind, request in requests.items():
+            request.version = version
+            request.options.CopyFrom(options)
+            boxes = [Found.of(detection) for detection in coco.detect(request).detections]
+            found[kind][picture] = [each._replace(xyxy=tuple(edge / ENLARGED for edge in each.xyxy)) for each in boxes]
+
+    assert found["reduced"] != found["whole"]  # or nothing was reduced
+    assert annotations.mean_ap(found["reduced"]) == pytest.approx(annotations.mean_ap(found["whole"]), abs=0.003)
