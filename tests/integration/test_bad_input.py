@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -12,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
+from support import files
 from support.calls import DETECT, NOT_SERVING, SERVING, connected, encoded_request, failure
 from support.onnx_files import tiny_onnx
 from support.pictures import jpeg, jpeg_that_says, noise, png, png_that_says, qr_picture
@@ -45,6 +47,7 @@ from detector_grpc.serving.repository import scan
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import Scheduler
 from detector_grpc.serving.session import OnnxSession
+from detector_grpc.vision.tags import Tag
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -118,23 +121,41 @@ def with_options(**options: object) -> DetectRequest:
 def picture_cases() -> Iterator[Case]:
     whole_jpeg, whole_png = jpeg(noise(320, 240)), png(noise(320, 240))
     undecodable = "IMAGE_UNDECODABLE"
-    files = {
+    pictures = {
         "jpeg cut in its header": (whole_jpeg[:100], ("JPEG",)),
         "jpeg of a signature only": (whole_jpeg[:3], ("JPEG",)),
         "jpeg cut in its middle": (whole_jpeg[: len(whole_jpeg) // 2], ("JPEG", f"{len(whole_jpeg) // 2} bytes")),
         "png cut in its header": (whole_png[:20], ("PNG", "header")),
         "png cut in its middle": (whole_png[: len(whole_png) // 2], ("PNG", f"{len(whole_png) // 2} bytes")),
         "png damaged": (whole_png[:300] + bytes(200) + whole_png[500:], ("PNG", "damaged")),
+        **{
+            f"{name} cut in its middle": (whole[: len(whole) // 2], (name, f"{len(whole) // 2} bytes"))
+            for name, whole in ((kind, files.encoded(f".{kind}", noise(320, 240))) for kind in ("WebP", "BMP", "TIFF"))
+        },
+        "tiff in jpeg compression": (
+            files.tiff(noise(32, 32), {Tag.COMPRESSION: [7]}),
+            ("TIFF", "compression 7", "LZW"),
+        ),
+        "tiff of floating point": (
+            files.tiff(noise(32, 32), {Tag.BITS_PER_SAMPLE: [32] * 3, Tag.SAMPLE_FORMAT: [3] * 3}),
+            ("TIFF", "32 bits"),
+        ),
         "text": (b"GET / HTTP/1.1", ("JPEG, PNG, WebP, BMP or TIFF",)),
         "gif": (b"GIF89a" + bytes(100), ("GIF", "JPEG, PNG, WebP, BMP or TIFF")),
         "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', ("JPEG, PNG, WebP, BMP or TIFF",)),
         "png of no width": (png_that_says(0, 8), ("0 x 8",)),
         "jpeg of no height": (jpeg_that_says(8, 0), ("8 x 0",)),
     }
-    for name, (data, said) in files.items():
+    for name, (data, said) in pictures.items():
         yield Case(name, encoded_request(data), INVALID, undecodable, said, field="image")
     yield Case("empty file", encoded_request(b""), INVALID, "IMAGE_EMPTY", ("empty",), field="image")
-    for name, data in (("png", png_that_says(60_000, 60_000)), ("jpeg", jpeg_that_says(60_000, 60_000))):
+    huge = {
+        "png": png_that_says(60_000, 60_000),
+        "jpeg": jpeg_that_says(60_000, 60_000),
+        "bmp": files.bmp(60_000, 60_000, 24, bytes(100)),
+        "tiff": files.tiff(noise(8, 8), {Tag.WIDTH: [60_000], Tag.HEIGHT: [60_000]}),
+    }
+    for name, data in huge.items():
         yield Case(
             f"{name} that says 60000 x 60000",
             encoded_request(data),
@@ -286,6 +307,17 @@ def test_a_picture_that_promises_too_many_pixels_costs_no_memory(make: Any) -> N
             failure(lambda: client.detect(encoded_request(make(60_000, 60_000))))
 
         assert server.peak_memory_bytes() - before < 8 * MIB  # its pixels would take 10 GB
+
+
+def test_damaged_strips_of_a_tiff_do_not_fill_the_log(tmp_path: Path) -> None:
+    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
+    damaged = files.tiff(noise(64, 200), {Tag.COMPRESSION: [8]}, rows=1)
+    with server_process(repository=tmp_path) as server, connected(server.address) as client:
+        client.wait_for_status(SERVING)
+        assert client.detect(encoded_request(damaged)).image_size == ImageSize(width=64, height=200)
+        server.send(signal.SIGTERM)
+        server.wait()
+        assert [line for line in server.lines if not line.startswith("{")] == []
 
 
 class TestMessage:

@@ -161,7 +161,7 @@ class TestManyCalls:
         with loaded(tmp_path, **settings) as (server, client):
             client.send_bytes(data)
             idle = server.memory_bytes()
-            bound = idle + 3 * in_flight_bytes + 2 * 11 * MAX_PIXELS
+            bound = idle + 3 * in_flight_bytes + 2 * 12 * MAX_PIXELS
 
             codes, reasons = call_at_once(server, data, callers)
 
