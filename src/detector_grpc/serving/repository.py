@@ -81,12 +81,14 @@ def stored(folder: Path) -> VersionSource:
 
 
 def at(path: Path) -> VersionSource:
-    """The version in a folder, or of a model file wherever it lies."""
-    path = path.resolve()
+    """The version in a folder, or of a model file wherever it lies.
+
+    A file may be a link to another place: what belongs to the version lies beside the link.
+    """
     if path.is_dir():
-        return stored(path)
+        return stored(path.resolve())
     if path.name == MODEL_FILE:
-        return stored(path.parent)
+        return stored(path.parent.resolve())
     return mounted(path.stem, "", path, str(path))
 
 

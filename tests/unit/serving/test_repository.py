@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detector_grpc.errors import SetupInvalid
-from detector_grpc.serving.repository import VersionSource, mounted, scan, stored
+from detector_grpc.serving.repository import VersionSource, at, mounted, scan, stored
 
 
 def add(repository: Path, model: str, version: str) -> Path:
@@ -98,3 +98,14 @@ def test_a_mounted_file_has_its_manifest_and_golden_pictures_beside_it() -> None
     assert mounted("yolo", "v2", file, "MODEL_V2_PATH") == VersionSource(
         "yolo", "v2", file, manifest, golden, "MODEL_V2_PATH"
     )
+
+
+def test_what_belongs_to_a_file_that_is_a_link_lies_beside_the_link(tmp_path: Path) -> None:
+    (tmp_path / "stored").write_bytes(b"")
+    folder = add(tmp_path, "yolo", "v1")
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").symlink_to(tmp_path / "stored")
+    (tmp_path / "lone.onnx").symlink_to(tmp_path / "stored")
+    assert at(folder / "model.onnx") == at(folder)
+    assert at(folder).manifest_path == folder / "manifest.yaml"
+    assert at(tmp_path / "lone.onnx").manifest_path == tmp_path / "lone.yaml"
