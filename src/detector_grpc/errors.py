@@ -30,7 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class DetectorError(Exception):
@@ -55,6 +55,13 @@ class Violation(NamedTuple):
 
     field: str
     description: str
+
+
+def listed(names: Iterable[object], most: int = 10) -> str:
+    """Names for a message; of many only the first, and how many more there are."""
+    shown = [str(name) for name in names]
+    text = ", ".join(shown[:most])
+    return text if len(shown) <= most else f"{text} and {len(shown) - most} more"
 
 
 class InvalidRequest(DetectorError):

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from detector_grpc.cli.version import MAX_PIXELS, with_version
-from detector_grpc.errors import ImageError
+from detector_grpc.errors import ImageError, listed
 from detector_grpc.serving import golden
 from detector_grpc.serving.golden import Golden, GoldenOptions
 from detector_grpc.serving.pipeline import EncodedImage
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from detector_grpc.vision.tensor import ColorOrder
 
 _OTHER_ORDER: dict[ColorOrder, ColorOrder] = {"RGB": "BGR", "BGR": "RGB"}
-_CLASSES_TOLD = 10
 
 
 @click.command()
@@ -94,8 +93,7 @@ def _unnoticed(expected: Golden, loaded: LoadedModel, folder: Path) -> Iterator[
     """Ways to get the version wrong that the pictures would let pass."""
     shown = {detection.class_name for detections in expected.pictures.values() for detection in detections}
     if absent := [name for name in loaded.spec.class_names if name not in shown]:
-        more = f" and {len(absent) - _CLASSES_TOLD} more" if len(absent) > _CLASSES_TOLD else ""
-        yield f"another name for {', '.join(absent[:_CLASSES_TOLD])}{more}"
+        yield f"another name for {listed(absent)}"
     for mistake, image in _other_inputs(loaded.spec.input):
         wrong = loaded.pipeline.reading(dataclasses.replace(loaded.spec, input=image))
         if not any(any(golden.picture_differences(expected, folder, name, wrong)) for name in expected.pictures):

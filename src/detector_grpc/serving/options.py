@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from detector_grpc.errors import InvalidRequest, Violation
+from detector_grpc.errors import InvalidRequest, Violation, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ class RequestedOptions:
         known = frozenset(class_names)
         named = {"classes": self.classes, "class_confidence_thresholds": self.class_confidence_thresholds}
         violations = [
-            Violation(f"options.{where}", f'the model has no class "{name}"; it has {_listed(class_names)}')
+            Violation(f"options.{where}", f'the model has no class "{name}"; it has {listed(class_names)}')
             for where, names in named.items()
             for name in names
             if name not in known
@@ -102,8 +102,3 @@ class RequestedOptions:
 
 def _first(asked: T | None, default: T) -> T:
     return default if asked is None else asked
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
