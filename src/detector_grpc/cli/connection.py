@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-_OPTIONS = (
-    click.option(
-        "--address",
-        default="localhost:50051",
-        show_default=True,
-        envvar="DETECTOR_ADDRESS",
-        show_envvar=True,
-        metavar="HOST:PORT",
-        help="Server or gateway to call.",
-    ),
+_ADDRESS = click.option(
+    "--address",
+    default="localhost:50051",
+    show_default=True,
+    envvar="DETECTOR_ADDRESS",
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Server or gateway to call.",
+)
+_OPTIONAL_ADDRESS = click.option("--address", metavar="HOST:PORT", help="Server or gateway to call, if any.")
+_CREDENTIALS = (
     click.option("--token-file", type=_FILE, help="File that holds the bearer token to show."),
     click.option("--tls", is_flag=True, help="Use TLS and trust the usual authorities; implied by --tls-…."),
     click.option("--tls-ca", type=_FILE, help="PEM file of the authorities to trust instead."),
@@ -56,11 +57,21 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
 
     A call that fails ends the command with a sentence and exit code 1.
     """
+    return _with_connection(command, _ADDRESS)
 
+
+def perhaps_connected(command: Callable[..., None]) -> Callable[..., None]:
+    """As `connected`, for commands that also work without a server: without --address the Connection is None."""
+    return _with_connection(command, _OPTIONAL_ADDRESS)
+
+
+def _with_connection(
+    command: Callable[..., None], address_option: Callable[[Callable[..., None]], Callable[..., None]]
+) -> Callable[..., None]:
     @functools.wraps(command)
     def run(
         *,
-        address: str,
+        address: str | None,
         token_file: Path | None,
         tls: bool,
         tls_ca: Path | None,
@@ -71,17 +82,14 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
         if (tls_cert is None) != (tls_key is None):
             raise click.UsageError("--tls-cert and --tls-key go together")
         files = TlsFiles(tls_cert, tls_key, tls_ca)
-        connection = Connection(
-            address,
-            token_file.read_text().strip() if token_file else None,
-            files if tls or files != TlsFiles() else None,
-        )
+        token = token_file.read_text().strip() if token_file else None
+        secured = files if tls or files != TlsFiles() else None
         try:
-            command(connection, **arguments)
+            command(None if address is None else Connection(address, token, secured), **arguments)
         except CallFailed as failure:
-            raise click.ClickException(_sentence(failure, address)) from failure
+            raise click.ClickException(_sentence(failure, str(address))) from failure
 
-    for option in reversed(_OPTIONS):
+    for option in reversed((address_option, *_CREDENTIALS)):
         run = option(run)
     return run
 

@@ -16,10 +16,10 @@ import click
 import cv2
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Column, Table
 
 from detector_grpc.cli.connection import Connection, connected, is_unreachable, json_option
+from detector_grpc.cli.progress import progress_bar
 from detector_grpc.client import AsyncDetector, CallFailed, DetectOptions, draw
 from detector_grpc.errors import ImageError
 from detector_grpc.vision.decode import MAX_PIXELS, open_encoded
@@ -169,7 +169,7 @@ async def _run(
 ) -> int:
     """Looks at several pictures at once, reports the outcomes in order, and returns how many failed."""
     failed = 0
-    with _progress(len(jobs)) as progress:
+    with progress_bar(len(jobs)) as progress:
         # Where both are the terminal, all must pass through the bar's console, or the bar would be drawn over it.
         out = progress.console if sys.stdout.isatty() and not progress.disable else Console()
         bar = progress.add_task("pictures", total=len(jobs))
@@ -184,21 +184,6 @@ async def _run(
             report(out, outcome)
             progress.advance(bar)
     return failed
-
-
-def _progress(total: int) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        disable=total == 1 or not console.is_terminal,
-    )
 
 
 async def _in_order(work: Callable[[Job], Coroutine[None, None, Outcome]], jobs: list[Job]) -> AsyncIterator[Outcome]:
