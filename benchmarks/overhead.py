@@ -102,7 +102,7 @@ def bundled_pipeline() -> tuple[Pipeline, int]:
     """The pipeline of the bundled model, and how many workers a server would have."""
     cv2.setNumThreads(1)
     configured = settings.load({"demo": True})
-    source = next(source for source in app.model_sources(configured) if source.version == VERSION)
+    source = next(source for source in app.model_sources(configured).scan() if source.version == VERSION)
     loaded = open_version(source, app.open_session(configured), configured.limits.max_pixels)
     return loaded.pipeline, app.workers(configured)
 
@@ -144,7 +144,8 @@ def grpc_alone(connection: Connection) -> None:
 
 def served(connection: Connection) -> None:
     """Serves as `detector-grpc serve` does, on a port that it tells, until terminated."""
-    configured = settings.load({"demo": True, "server.port": 0, "server.metrics_port": 0, "server.drain_wait_s": 0})
+    ports = {"server.port": 0, "server.metrics_port": 0, "server.admin_port": 0}
+    configured = settings.load({"demo": True, "server.drain_wait_s": 0, **ports})
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the log costs what it costs, but nobody reads it here
 
     async def tell(addresses: app.Addresses) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import logging
 import secrets
-import signal
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from pythonjsonlogger.json import JsonFormatter
 
-from detector_grpc.errors import SetupInvalid
+from detector_grpc.errors import SetupInvalid, ShuttingDown
 from detector_grpc.interceptors.auth import AuthInterceptor
 from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.interceptors.calls import CallsInterceptor
@@ -30,22 +29,27 @@ from detector_grpc.interceptors.limits import LimitsInterceptor
 from detector_grpc.interceptors.logging import log_call
 from detector_grpc.interceptors.metrics import Metrics
 from detector_grpc.rpc.detector_service import DetectorService
-from detector_grpc.rpc.server import DetectorServer
+from detector_grpc.rpc.server import AdminServer, DetectorServer
 from detector_grpc.rpc.status import rich_status
 from detector_grpc.rpc.stream import StreamLimits
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
-from detector_grpc.serving import repository
 from detector_grpc.serving.budget import ByteBudget
 from detector_grpc.serving.cpu import cpu_limit
+from detector_grpc.serving.loader import Loader
+from detector_grpc.serving.memory import use_one_heap
 from detector_grpc.serving.outcome import Observers
-from detector_grpc.serving.registry import ModelState, ModelVersion, Registry
+from detector_grpc.serving.registry import Registry
+from detector_grpc.serving.repository import Sources, mounted
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import SHED_REASONS, Scheduler
 from detector_grpc.serving.session import OnnxSession, import_onnxruntime
+from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+    from detector_grpc.interceptors.around import AroundInterceptor
+    from detector_grpc.interceptors.calls import CallEnd
     from detector_grpc.serving.repository import VersionSource
     from detector_grpc.settings import Settings
 
@@ -77,6 +81,7 @@ def run(settings: Settings, on_ready: Callable[[Addresses], Awaitable[None]] | N
         SetupInvalid: The process cannot start.
     """
     log_as_json(settings.log_level)
+    use_one_heap()
     cv2.setNumThreads(1)  # pictures run beside each other, each on one thread
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or a damaged TIFF could fill the log
     import_onnxruntime()
@@ -84,39 +89,24 @@ def run(settings: Settings, on_ready: Callable[[Addresses], Awaitable[None]] | N
         runner.run(_serve(settings, on_ready))
 
 
-def model_sources(settings: Settings) -> list[VersionSource]:
-    """The versions that the settings name, those of the repository first.
+def model_sources(settings: Settings) -> Sources:
+    """The places that the settings name.
 
     A mounted path that was not set and does not exist is simply absent; one that was set and does not exist is a
     version that cannot be loaded.
-
-    Raises:
-        SetupInvalid: The repository cannot be read, or two settings name the same version.
     """
-    bundled = repository.scan(BUNDLED / "models") if settings.demo else []
-    stored = repository.scan(settings.models.repository) if settings.models.repository else []
     model = settings.models.default_model or FALLBACK_MODEL
-    mounts = [
-        repository.mounted(model, version, path, variable)
-        for version, path, field, variable in (
-            ("v1", settings.model_v1_path, "model_v1_path", "MODEL_V1_PATH"),
-            ("v2", settings.model_v2_path, "model_v2_path", "MODEL_V2_PATH"),
-        )
-        if field in settings.model_fields_set or path.exists()
-    ]
-    sources = [*stored, *mounts, *bundled]
-    origins: dict[tuple[str, str], str] = {}
-    faults = []
-    for source in sources:
-        earlier = origins.setdefault((source.model, source.version), source.origin)
-        if earlier != source.origin:
-            faults.append(f"{source.model} {source.version} is named twice, by {earlier} and {source.origin}")
-    if faults:
-        raise SetupInvalid(faults)
-    return sources
+    mounts: dict[bool, list[VersionSource]] = {True: [], False: []}
+    for version, path, field, variable in (
+        ("v1", settings.model_v1_path, "model_v1_path", "MODEL_V1_PATH"),
+        ("v2", settings.model_v2_path, "model_v2_path", "MODEL_V2_PATH"),
+    ):
+        mounts[field in settings.model_fields_set].append(mounted(model, version, path, variable))
+    repositories = (settings.models.repository, BUNDLED / "models" if settings.demo else None)
+    return Sources([folder for folder in repositories if folder], mounts=mounts[True], defaults=mounts[False])
 
 
-def default_model(settings: Settings, sources: list[VersionSource]) -> str:
+def default_model(settings: Settings, sources: Sequence[VersionSource]) -> str:
     """The model that answers where a call names none: as set, else the only one, else a conventional name."""
     models = {source.model for source in sources}
     return settings.models.default_model or (models.pop() if len(models) == 1 else FALLBACK_MODEL)
@@ -160,7 +150,7 @@ def log_as_json(level: str) -> None:
 
 
 async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[None]] | None) -> None:
-    stopping = _Stopping()
+    stopping = Stopping()
     limits, collectors = settings.limits, CollectorRegistry()
     ProcessCollector(registry=collectors)
     scheduler = Scheduler(workers(settings), limits.max_queue)
@@ -173,6 +163,9 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
         limits.max_streams,
         limits.receive_timeout_s,
     )
+    sources = model_sources(settings)
+    configured = sources.scan()
+    registry = Registry(configured, default_model(settings, configured), settings.models.default_version)
     later = Later()
     metrics = Metrics(
         later,
@@ -183,24 +176,14 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
             **{reason: scheduler.shed[reason] for reason in SHED_REASONS},
             "too_many_requests": admission.refused,
         },
+        providers=registry.providers,
     )
 
-    async def on_change(version: ModelVersion) -> None:
-        _log_version(version)
-        if version.loaded is not None:
-            metrics.add_version(version.model, version.version, version.loaded.signature.provider)
+    async def on_change() -> None:
+        for model, version, _ in registry.providers():
+            metrics.add_version(model, version)
         await server.update_health()
 
-    sources = model_sources(settings)
-    registry = Registry(
-        sources,
-        default_model(settings, sources),
-        settings.models.default_version,
-        open_session(settings),
-        limits.max_pixels,
-        on_change,
-    )
-    auth = [AuthInterceptor(read_callers(settings.auth.callers_file))] if settings.auth.callers_file else []
     detector = DetectorService(
         registry,
         scheduler,
@@ -209,30 +192,54 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
         StreamLimits(limits.max_stream_frames, limits.max_message_bytes, limits.receive_timeout_s),
         Observers([metrics.observe]),
     )
+    loader = Loader(
+        registry,
+        sources,
+        open_session(settings),
+        limits.max_pixels,
+        workers(settings),
+        detector.until_unused,
+        on_change,
+    )
+    callers = read_callers(settings.auth.callers_file) if settings.auth.callers_file else None
+
+    def interceptors(observers: Sequence[Callable[[CallEnd], None]]) -> list[AroundInterceptor]:
+        """Those of every server, outermost first: observers are told the statuses that errors became, refusals too."""
+        auth = [AuthInterceptor(callers)] if callers else []
+        return [CallsInterceptor(later, observers), ErrorsInterceptor(rich_status), *auth]
+
     server = DetectorServer(
         registry,
         detector,
-        # Outermost first: what is told of calls includes the statuses that errors became, refusals too.
-        [
-            CallsInterceptor(later, [log_call, metrics.count_unobserved]),
-            ErrorsInterceptor(rich_status),
-            *auth,
-            admission,
-        ],
+        [*interceptors([log_call, metrics.count_unobserved]), admission],
         limits.max_message_bytes,
         limits.max_connection_streams,
         reflection=settings.server.reflection,
     )
-    host = settings.server.host
+    admin = AdminServer(registry, loader, interceptors([log_call]), reflection=settings.server.reflection)
+    host, admin_host, tls = settings.server.host, settings.server.admin_host, _tls(settings)
     with _metrics_server(host, settings.server.metrics_port, collectors) as metrics_port:
-        port = await server.start(_join(host, settings.server.port), _tls(settings))
-        log.info("listening", extra={"host": host, "port": port, "metrics_port": metrics_port})
-        if not sources:
+        port = server.bind(_join(host, settings.server.port), tls)
+        admin_port = admin.bind(_join(admin_host, settings.server.admin_port), tls)
+        await server.start()
+        await admin.start()
+        log.info(
+            "listening",
+            extra={
+                "host": host,
+                "port": port,
+                "metrics_port": metrics_port,
+                "admin_host": admin_host,
+                "admin_port": admin_port,
+            },
+        )
+        if not configured:
             log.error("there are no models: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo")
-        loading = asyncio.create_task(_load(registry, on_ready, Addresses(host, port, metrics_port)))
+        loading = asyncio.create_task(_load(loader, on_ready, Addresses(host, port, metrics_port)))
         loading.add_done_callback(stopping.fail)
         await stopping.begun.wait()
-        await server.announce_stop()
+        # Orders are refused from here on, so nothing changes any more while the server drains.
+        await asyncio.gather(admin.stop(), server.announce_stop())
         log.info("draining")
         await stopping.wait_for_balancers(settings.server.drain_wait_s)
         await server.stop(settings.server.grace_s)
@@ -243,52 +250,15 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
     stopping.raise_failure()
 
 
-async def _load(
-    registry: Registry, on_ready: Callable[[Addresses], Awaitable[None]] | None, addresses: Addresses
-) -> None:
-    await registry.load_all()
+async def _load(loader: Loader, on_ready: Callable[[Addresses], Awaitable[None]] | None, addresses: Addresses) -> None:
+    try:
+        await loader.load_all()
+    except ShuttingDown:
+        return
     gc.collect()
     gc.freeze()  # what start-up made stays for good; collections need not look at it again
     if on_ready is not None:
         await on_ready(addresses)
-
-
-class _Stopping:
-    """From the first signal on, the process stops; a second one ends all waiting."""
-
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._failure: BaseException | None = None
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._on_signal)
-        loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
-
-    async def wait_for_balancers(self, seconds: float) -> None:
-        """Gives load balancers the time to see NOT_SERVING."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), seconds)
-
-    def fail(self, task: asyncio.Task[None]) -> None:
-        """Stops the process if the task failed."""
-        if not task.cancelled() and task.exception() is not None:
-            self._failure = task.exception()
-            self._hurry.set()
-            self.begun.set()
-
-    def raise_failure(self) -> None:
-        """Raises what made the process stop, if it was a failure."""
-        if self._failure is not None:
-            raise self._failure
-
-    def _on_signal(self) -> None:
-        if self.begun.is_set():
-            self._hurry.set()
-        self.begun.set()
-
-    def _on_interrupt(self) -> None:
-        self._hurry.set()  # a person waits, no load balancer
-        self.begun.set()
 
 
 @contextlib.contextmanager
@@ -305,15 +275,6 @@ def _metrics_server(host: str, port: int, collectors: CollectorRegistry) -> Iter
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def _log_version(version: ModelVersion) -> None:
-    names = {"model": version.model, "version": version.version}
-    if version.loaded is not None:
-        signature = version.loaded.signature
-        log.info("version ready", extra={**names, "digest": signature.digest, "provider": signature.provider})
-    elif version.state is ModelState.FAILED:
-        log.error("version failed", extra={**names, "cause": version.failure})
 
 
 def _resume_key(file: Path | None) -> bytes:

@@ -6,6 +6,7 @@
     ├── MessageTooLarge         the caller's fault: more bytes than the server takes
     ├── ModelNotFound           the caller's fault: no such model here
     ├── VersionNotHeld          the caller's fault, or the gateway's: no such version here
+    ├── VersionNotFound         the operator's fault: a version was to be loaded that is in no repository
     ├── RetryLater              nobody's fault: VersionLoading, ShuttingDown and Overloaded (QueueFull, TooManyRequests,
     │                           TooManyStreams)
     ├── VersionFailed           the operator's fault: the version was to be here and could not be loaded
@@ -22,7 +23,8 @@
 
 Each class has a `reason`, a stable name for programs. Messages are for people: they say what was wrong, the limit and
 the actual value, and never hold a path or the text of a foreign exception unless only the operator gets to see them
-(ModelInvalid, SetupInvalid). Status codes are the business of `rpc.status`.
+(ModelInvalid, SetupInvalid, and on the admin port VersionNotFound and VersionFailed). Status codes are the business of
+`rpc.status`.
 """
 
 from __future__ import annotations
@@ -146,6 +148,20 @@ class VersionNotHeld(DetectorError):
         self.resource = f"models/{model}/versions/{version}"
 
 
+class VersionNotFound(DetectorError):
+    """Expected. There is no such version to load, neither in the model repository nor mounted."""
+
+    reason = "MODEL_VERSION_NOT_FOUND"
+
+    def __init__(self, model: str, version: str, looked_for: Sequence[str]) -> None:
+        places = f"looked for {', '.join(looked_for)}" if looked_for else "no model repository is configured"
+        super().__init__(
+            f'there is no version "{version}" of model "{model}" to load: {places}',
+            {"model": model, "version": version},
+        )
+        self.resource = f"models/{model}/versions/{version}"
+
+
 class RetryLater(DetectorError):
     """Expected. The same request may be answered later.
 
@@ -170,13 +186,14 @@ class VersionLoading(RetryLater):
 
 
 class VersionFailed(DetectorError):
-    """Expected. The version could not be loaded; the operator finds the cause in the log and in ModelService."""
+    """Expected. The version could not be loaded; the log says why, and on the admin port the error itself."""
 
     reason = "MODEL_VERSION_FAILED"
 
-    def __init__(self, model: str, version: str) -> None:
+    def __init__(self, model: str, version: str, cause: str = "") -> None:
         super().__init__(
-            f'version "{version}" of model "{model}" could not be loaded', {"model": model, "version": version}
+            f'version "{version}" of model "{model}" could not be loaded{cause and f": {cause}"}',
+            {"model": model, "version": version},
         )
         self.resource = f"models/{model}/versions/{version}"
 

@@ -47,6 +47,10 @@ class ServerSettings(_Section):
     host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs callers to be known.")
     port: Port = Field(50051, description="gRPC port; 0 lets the system choose.")
     metrics_port: Port = Field(9464, description="Prometheus port (HTTP); 0 lets the system choose.")
+    admin_host: str = Field(
+        "127.0.0.1", description="Address to listen on for orders to load and unload models; as for `host`."
+    )
+    admin_port: Port = Field(50101, description="gRPC port for such orders; 0 lets the system choose.")
     reflection: bool = Field(default=True, description="Whether gRPC reflection tells the contract to tools.")
     drain_wait_s: Seconds = Field(
         5.0,
@@ -66,6 +70,17 @@ class ModelsSettings(_Section):
         None, description="Model that answers where a call names none. Unset: the only one there is, else `yolov9`."
     )
     default_version: str = Field("v1", description="Version that answers where nothing else chose one.")
+    poll_s: Seconds = Field(
+        0.0,
+        description="Seconds between two looks at the repository, to load what is new or has changed, and to unload "
+        "what is gone. 0: nobody looks.",
+    )
+
+    @model_validator(mode="after")
+    def _there_is_something_to_look_at(self) -> ModelsSettings:
+        if self.poll_s and self.repository is None:
+            raise ValueError("poll_s needs a repository")
+        return self
 
 
 class RuntimeSettings(_Section):
@@ -199,11 +214,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _callers_are_known(self) -> Settings:
         known = self.auth.mode == "open" or self.auth.callers_file or self.tls.client_authority
-        if not known and not _is_loopback(self.server.host):
+        hosts = {"DETECTOR_SERVER_HOST": self.server.host, "DETECTOR_SERVER_ADMIN_HOST": self.server.admin_host}
+        exposed = [f"{variable} {host}" for variable, host in hosts.items() if not _is_loopback(host)]
+        if exposed and not known:
             raise ValueError(
-                f"DETECTOR_SERVER_HOST {self.server.host} is not loopback, so callers must be known: set "
-                "DETECTOR_AUTH_CALLERS_FILE or DETECTOR_TLS_CLIENT_AUTHORITY, or DETECTOR_AUTH_MODE=open to let "
-                "anybody in"
+                f"{exposed[0]} is not loopback{''.join(f', nor is {other}' for other in exposed[1:])}, so callers must "
+                "be known: set DETECTOR_AUTH_CALLERS_FILE or DETECTOR_TLS_CLIENT_AUTHORITY, or DETECTOR_AUTH_MODE=open "
+                "to let anybody in"
             )
         return self
 

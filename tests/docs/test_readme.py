@@ -41,6 +41,7 @@ def environment(port: int) -> dict[str, str]:
     return inherited | {
         "DETECTOR_SERVER_PORT": str(port),
         "DETECTOR_SERVER_METRICS_PORT": "0",
+        "DETECTOR_SERVER_ADMIN_PORT": "0",
         "DETECTOR_ADDRESS": f"localhost:{port}",
     }
 

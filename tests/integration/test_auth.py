@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from support.servers import ServerProcess
 
 OPEN = "open to all"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 CLASSES = {
     "/detector.v1.DetectorService/Detect": "infer",
     "/detector.v1.DetectorService/StreamDetect": "infer",
@@ -37,8 +38,15 @@ CLASSES = {
     "/grpc.health.v1.Health/Check": OPEN,
     "/grpc.health.v1.Health/List": "read",
     "/grpc.health.v1.Health/Watch": OPEN,
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": "read",
+    REFLECTION: "read",
 }
+ADMIN_CLASSES = {
+    "/detector.v1.ModelAdminService/LoadModelVersion": "admin",
+    "/detector.v1.ModelAdminService/UnloadModelVersion": "admin",
+    REFLECTION: "read",
+}
+# Every RPC by the port that serves it.
+RPCS = [*(("public", method) for method in CLASSES), *(("admin", method) for method in ADMIN_CLASSES)]
 REQUEST = encoded_request(png(np.zeros((64, 64, 3), np.uint8)))
 UNAUTHENTICATED, DENIED = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -49,8 +57,13 @@ TOKENS = {
     "may-read": ["read"],
     "may-both": ["infer", "read"],
     "may-administer": ["admin"],
+    "may-read-and-administer": ["read", "admin"],
     "may-nothing": [],
 }
+
+
+def class_of(port: str, method: str) -> str:
+    return {"public": CLASSES, "admin": ADMIN_CLASSES}[port][method]
 
 
 class Call(NamedTuple):
@@ -87,6 +100,14 @@ def by_token(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
+def ports(by_token: tuple[ServerProcess, Client]) -> Iterator[dict[str, Client]]:
+    """A client of each port of the same server."""
+    server, client = by_token
+    with connected(server.admin_address) as admin:
+        yield {"public": client, "admin": admin}
+
+
+@pytest.fixture(scope="module")
 def authority() -> Authority:
     return Authority("ours")
 
@@ -105,10 +126,11 @@ def files(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> dic
 def known(
     repository: Path, files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
-    """A server that knows two callers by name."""
+    """A server that knows three callers by name."""
     entries = [
         {"caller": "camera", "identity": "camera.example.org", "classes": ["infer"]},
         {"caller": "dashboard", "identity": "dashboard", "classes": ["read"]},
+        {"caller": "operator", "identity": "operator", "classes": ["admin"]},
     ]
     callers = callers_file(tmp_path_factory.mktemp("callers"), entries)
     with server_process(repository=repository, auth_callers_file=callers, **files) as server:
@@ -117,17 +139,18 @@ def known(
 
 
 class TestTokens:
-    def test_every_rpc_that_is_served_is_in_the_table(self, by_token: tuple[ServerProcess, Client]) -> None:
-        assert served_methods(by_token[1], bearer("may-read")) == CLASSES.keys()
+    def test_every_rpc_that_is_served_is_in_the_table(self, ports: dict[str, Client]) -> None:
+        assert served_methods(ports["public"], bearer("may-read")) == CLASSES.keys()
+        assert served_methods(ports["admin"], bearer("may-read")) == ADMIN_CLASSES.keys()
 
-    @pytest.mark.parametrize("method", CLASSES)
+    @pytest.mark.parametrize(("port", "method"), RPCS)
     @pytest.mark.parametrize("header", [None, "", "may-both", "Basic bWF5LWJvdGg=", "Bearer", "Bearer wrong"])
     def test_without_a_known_token_only_the_open_ones_are_answered(
-        self, by_token: tuple[ServerProcess, Client], method: str, header: str | None
+        self, ports: dict[str, Client], port: str, method: str, header: str | None
     ) -> None:
-        call = make(by_token[1], method, () if header is None else (("authorization", header),))
+        call = make(ports[port], method, () if header is None else (("authorization", header),))
 
-        if CLASSES[method] == OPEN:
+        if class_of(port, method) == OPEN:
             assert call.code not in (UNAUTHENTICATED, DENIED)
         else:
             assert call.code is UNAUTHENTICATED
@@ -135,25 +158,34 @@ class TestTokens:
             assert "wrong" not in call.error.details()
             assert not leak_in(call.error)
 
-    @pytest.mark.parametrize("method", CLASSES)
+    @pytest.mark.parametrize(("port", "method"), RPCS)
     @pytest.mark.parametrize("token", TOKENS)
     def test_a_known_token_opens_the_classes_of_its_caller(
-        self, by_token: tuple[ServerProcess, Client], method: str, token: str
+        self, ports: dict[str, Client], port: str, method: str, token: str
     ) -> None:
-        call = make(by_token[1], method, bearer(token))
+        call = make(ports[port], method, bearer(token))
 
-        if CLASSES[method] in {OPEN, *TOKENS[token]}:
+        if class_of(port, method) in {OPEN, *TOKENS[token]}:
             assert call.code not in (UNAUTHENTICATED, DENIED)
         else:
             assert call.code is DENIED
             assert (reason_of(call.error), info_of(call.error).domain) == ("PERMISSION_DENIED", "detector.v1")
             assert f'"{token}"' in call.error.details()
-            assert f'"{CLASSES[method]}"' in call.error.details()
+            assert f'"{class_of(port, method)}"' in call.error.details()
             assert not leak_in(call.error)
 
     def test_a_call_that_is_admitted_is_answered(self, by_token: tuple[ServerProcess, Client]) -> None:
         assert by_token[1].detect(REQUEST, bearer("may-infer")).detections
         assert by_token[1].detect(REQUEST, (("authorization", "bEaReR may-infer"),)).detections
+
+    def test_an_order_that_is_admitted_is_carried_out(self, ports: dict[str, Client]) -> None:
+        assert ports["admin"].load("v1", metadata=bearer("may-administer")).is_default
+
+    def test_the_rpcs_of_one_port_are_not_served_by_the_other(self, ports: dict[str, Client]) -> None:
+        for port, others in (("public", ADMIN_CLASSES), ("admin", CLASSES)):
+            for method in others.keys() - {REFLECTION}:
+                call = make(ports[port], method, bearer("may-read-and-administer"))
+                assert call.code is grpc.StatusCode.UNIMPLEMENTED
 
     def test_a_method_that_nobody_serves_is_unimplemented(self, by_token: tuple[ServerProcess, Client]) -> None:
         for method in (f"/{DETECT}", f"{DETECT}/", "/detector.v1.DetectorService/detect", "/nobody/Nothing"):
@@ -188,28 +220,31 @@ class TestTokens:
 class TestCertificates:
     """Mutual TLS: the client, too, shows a certificate."""
 
-    @pytest.mark.parametrize("method", CLASSES)
+    @pytest.mark.parametrize(("port", "method"), RPCS)
     def test_of_a_known_name_open_the_classes_of_their_callers(
-        self, known: ServerProcess, authority: Authority, method: str
+        self, known: ServerProcess, authority: Authority, port: str, method: str
     ) -> None:
         camera = authority.client("anything", "camera.example.org")
         dashboard = authority.client("dashboard")
-        for certificate, granted in ((camera, "infer"), (dashboard, "read")):
-            with connected(known.address, channel_credentials(authority, certificate)) as client:
+        operator = authority.client("operator")
+        for certificate, granted in ((camera, "infer"), (dashboard, "read"), (operator, "admin")):
+            with connected(address(known, port), channel_credentials(authority, certificate)) as client:
                 code = make(client, method, ()).code
 
-            if CLASSES[method] in (OPEN, granted):
+            if class_of(port, method) in (OPEN, granted):
                 assert code not in (UNAUTHENTICATED, DENIED, UNAVAILABLE)
             else:
                 assert code is DENIED
 
-    @pytest.mark.parametrize("method", CLASSES)
-    def test_of_an_unknown_name_open_nothing(self, known: ServerProcess, authority: Authority, method: str) -> None:
+    @pytest.mark.parametrize(("port", "method"), RPCS)
+    def test_of_an_unknown_name_open_nothing(
+        self, known: ServerProcess, authority: Authority, port: str, method: str
+    ) -> None:
         stranger = authority.client("stranger", "camera.example.org.evil")
-        with connected(known.address, channel_credentials(authority, stranger)) as client:
+        with connected(address(known, port), channel_credentials(authority, stranger)) as client:
             call = make(client, method, ())
 
-        if CLASSES[method] == OPEN:
+        if class_of(port, method) == OPEN:
             assert call.code not in (UNAUTHENTICATED, DENIED, UNAVAILABLE)
         else:
             assert (call.code, reason_of(call.error)) == (UNAUTHENTICATED, "UNAUTHENTICATED")
@@ -223,9 +258,10 @@ class TestCertificates:
             channel_credentials(Authority("theirs"), authority.client("dashboard")),
             None,
         ):
-            with connected(known.address, credentials) as client:
-                for method in CLASSES:
-                    assert make(client, method, (), timeout_s=5).code is UNAVAILABLE
+            for port, methods in (("public", CLASSES), ("admin", ADMIN_CLASSES)):
+                with connected(address(known, port), credentials) as client:
+                    for method in methods:
+                        assert make(client, method, (), timeout_s=5).code is UNAVAILABLE
 
     def test_of_the_authority_may_do_everything_where_no_callers_are_named(
         self, repository: Path, files: dict[str, Path], authority: Authority
@@ -236,6 +272,8 @@ class TestCertificates:
             with connected(server.address, credentials) as client:
                 codes = {make(client, method, ()).code for method in CLASSES}
                 assert client.detect(REQUEST).detections
+            with connected(server.admin_address, credentials) as admin:
+                assert admin.load("v1").is_default
             with connected(server.address, channel_credentials(authority)) as client:
                 assert make(client, DETECT, (), timeout_s=5).code is UNAVAILABLE
 
@@ -253,6 +291,10 @@ def test_tls_alone_encrypts_for_whoever_trusts_the_server(repository: Path, tmp_
             assert failure(lambda: client.detect(REQUEST, timeout_s=5)).code() is UNAVAILABLE
         with connected(server.address) as client:
             assert failure(lambda: client.detect(REQUEST, timeout_s=5)).code() is UNAVAILABLE
+
+
+def address(server: ServerProcess, port: str) -> str:
+    return {"public": server.address, "admin": server.admin_address}[port]
 
 
 def callers_file(folder: Path, entries: list[dict[str, object]]) -> Path:

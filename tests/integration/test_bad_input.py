@@ -41,9 +41,10 @@ from detector_grpc.rpc.server import DetectorServer
 from detector_grpc.rpc.status import rich_status
 from detector_grpc.rpc.stream import StreamLimits
 from detector_grpc.serving.budget import ByteBudget
+from detector_grpc.serving.loader import Loader
 from detector_grpc.serving.outcome import Observers
 from detector_grpc.serving.registry import Registry
-from detector_grpc.serving.repository import scan
+from detector_grpc.serving.repository import Sources, scan
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import Scheduler
 from detector_grpc.serving.session import OnnxSession
@@ -429,7 +430,7 @@ async def test_a_version_that_is_being_loaded_is_unavailable_for_now_and_answers
     assert retry_after_s(error) > 0
     assert not leak_in(error)
     assert during == NOT_SERVING
-    assert registry.settled
+    assert registry.serving
     assert (answer.version, after) == ("v1", SERVING)
 
 
@@ -468,12 +469,13 @@ async def in_process(repository: Path, open_session: Any) -> AsyncIterator[tuple
     """
     scheduler = Scheduler(1, 4)
 
-    async def on_change(_: object) -> None:
+    async def on_change() -> None:
         await server.update_health()
 
-    registry = Registry(scan(repository), "tiny", "v1", open_session, 1_000_000, on_change)
+    registry = Registry(scan(repository), "tiny", "v1")
     limits = StreamLimits(max_frames_in_flight=1, max_frame_bytes=MIB, write_timeout_s=30)
     detector = DetectorService(registry, scheduler, ByteBudget(MIB), ResumeTokens(b"key"), limits, Observers([]))
+    loader = Loader(registry, Sources([repository]), open_session, 1_000_000, 1, detector.until_unused, on_change)
     server = DetectorServer(
         registry,
         detector,
@@ -482,9 +484,10 @@ async def in_process(repository: Path, open_session: Any) -> AsyncIterator[tuple
         100,
         reflection=False,
     )
-    port = await server.start("127.0.0.1:0", None)
+    port = server.bind("127.0.0.1:0", None)
+    await server.start()
     try:
-        yield registry, port, lambda: asyncio.ensure_future(registry.load_all())
+        yield registry, port, lambda: asyncio.ensure_future(loader.load_all())
     finally:
         await server.stop(0)
         await scheduler.close()

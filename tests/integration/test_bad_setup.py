@@ -156,6 +156,7 @@ class TestSetup:
 
         assert code == SETUP_EXIT_CODE
         assert f"127.0.0.1:{first.port}" in said
+        assert "DETECTOR_SERVER_PORT" in said
         assert "Traceback" not in said
 
     def test_with_a_metrics_port_in_use_names_address_and_variable(self) -> None:
@@ -167,6 +168,22 @@ class TestSetup:
         assert f"127.0.0.1:{port}" in said
         assert "DETECTOR_SERVER_METRICS_PORT" in said
         assert "Traceback" not in said
+
+    def test_with_an_admin_port_in_use_names_address_and_variable(self) -> None:
+        with server_process() as first:
+            code, said = failed_start(server_admin_port=first.admin_port)
+
+        assert code == SETUP_EXIT_CODE
+        assert f"127.0.0.1:{first.admin_port}" in said
+        assert "DETECTOR_SERVER_ADMIN_PORT" in said
+        assert "Traceback" not in said
+
+    def test_with_an_admin_port_beyond_loopback_and_no_callers_says_what_to_set(self) -> None:
+        code, said = failed_start(server_admin_host="0.0.0.0")  # noqa: S104 - it must be refused
+
+        assert code == SETUP_EXIT_CODE
+        assert "DETECTOR_SERVER_ADMIN_HOST 0.0.0.0 is not loopback" in said
+        assert "DETECTOR_AUTH_CALLERS_FILE" in said
 
     def test_with_a_missing_repository_names_it(self, tmp_path: Path) -> None:
         code, said = failed_start(repository=tmp_path / "missing")

@@ -6,18 +6,14 @@ The threads are ours as well as the clock, so that every example runs the same w
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.threads import Threads
 
 from detector_grpc.errors import DeadlineExpired, QueueFull
 from detector_grpc.serving.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 TIMEOUT_S = 20
 FLOWS = 3
@@ -70,36 +66,6 @@ class Job:
     task: asyncio.Task[object] | None = None
     began_at: list[float] = field(default_factory=list)
     left: bool = False
-
-
-class Threads(Executor):
-    """Threads that take a job when it is given to them, and finish it when the script says so."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._held: list[tuple[float, Future[Any], Callable[..., Any], tuple[Any, ...]]] = []
-        self.most = 0
-        self.began_at = 0.0
-
-    def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        self._held.append((self._clock(), done, function, args))
-        self.most = max(self.most, len(self._held))
-        return done
-
-    def finish(self, which: int = 0) -> bool:
-        """Finishes one of those that run; tells whether there was one."""
-        if not self._held:
-            return False
-        self.began_at, done, function, args = self._held.pop(which % len(self._held))
-        try:
-            done.set_result(function(*args))
-        except Exception as error:  # noqa: BLE001 - as the real ones do
-            done.set_exception(error)
-        return True
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
-        assert not self._held
 
 
 class World:

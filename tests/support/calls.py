@@ -12,9 +12,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from detector_grpc._gen.detector.v1 import (
     detector_service_pb2_grpc,
     image_pb2,
+    model_admin_service_pb2_grpc,
     model_service_pb2_grpc,
 )
 from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest, DetectResponse
+from detector_grpc._gen.detector.v1.model_admin_service_pb2 import (
+    LoadModelVersionRequest,
+    LoadModelVersionResponse,
+    UnloadModelVersionRequest,
+    UnloadModelVersionResponse,
+)
 from support.servers import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -41,6 +48,7 @@ class Client:
         self.detector = detector_service_pb2_grpc.DetectorServiceStub(channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
+        self.admin = model_admin_service_pb2_grpc.ModelAdminServiceStub(channel)
 
     def detect(self, request: DetectRequest, metadata: Metadata = (), timeout_s: float = PATIENCE_S) -> DetectResponse:
         return self.detector.Detect(request, timeout=timeout_s, metadata=metadata)
@@ -56,6 +64,27 @@ class Client:
     def start_bytes(self, data: bytes, timeout_s: float = PATIENCE_S) -> Any:
         """As `send_bytes`, a call in progress."""
         return self.channel.unary_unary(DETECT).future(data, timeout=timeout_s)
+
+    def load(
+        self, version: str, model: str = "tiny", timeout_s: float = PATIENCE_S, metadata: Metadata = ()
+    ) -> LoadModelVersionResponse:
+        """Loads a version; for clients of the admin port."""
+        request = LoadModelVersionRequest(model=model, version=version)
+        return self.admin.LoadModelVersion(request, timeout=timeout_s, metadata=metadata)
+
+    def start_load(self, version: str, model: str = "tiny") -> Any:
+        """As `load`, a call in progress."""
+        request = LoadModelVersionRequest(model=model, version=version)
+        return self.admin.LoadModelVersion.future(request, timeout=PATIENCE_S)
+
+    def unload(self, version: str, model: str = "tiny") -> UnloadModelVersionResponse:
+        """Unloads a version; for clients of the admin port."""
+        return self.start_unload(version, model).result()
+
+    def start_unload(self, version: str, model: str = "tiny") -> Any:
+        """As `unload`, a call in progress."""
+        request = UnloadModelVersionRequest(model=model, version=version)
+        return self.admin.UnloadModelVersion.future(request, timeout=PATIENCE_S)
 
     def status(self, service: str = "") -> int:
         """Health of a service."""

@@ -27,6 +27,7 @@ DEFAULTS = {
     "PYTHONPATH": str(SOURCES),
     "DETECTOR_SERVER_PORT": "0",
     "DETECTOR_SERVER_METRICS_PORT": "0",
+    "DETECTOR_SERVER_ADMIN_PORT": "0",
     "DETECTOR_SERVER_DRAIN_WAIT_S": "0",
 }
 SERVE = (sys.executable, "-m", "detector_grpc", "serve")
@@ -44,6 +45,7 @@ class ServerProcess:
         host: Where it listens.
         port: Its gRPC port.
         metrics_port: Its Prometheus port.
+        admin_port: Its port for orders, on the same host.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -66,9 +68,14 @@ class ServerProcess:
     def address(self) -> str:
         return f"{self.host}:{self.port}"
 
+    @property
+    def admin_address(self) -> str:
+        return f"{self.host}:{self.admin_port}"
+
     def wait_until_listening(self) -> None:
         listening = self.wait_for_log("listening")
-        self.host, self.port, self.metrics_port = listening["host"], listening["port"], listening["metrics_port"]
+        self.host, self.port = listening["host"], listening["port"]
+        self.metrics_port, self.admin_port = listening["metrics_port"], listening["admin_port"]
 
     def log(self, message: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """Lines of the log so far that have this message and these fields."""

@@ -15,7 +15,7 @@ IMAGE = TensorInfo("images", "float32", (1, 3, 64, 64))
 
 
 class FakeSession:
-    """Keeps what it was fed with.
+    """Keeps what it was fed with, until it is closed.
 
     Args:
         outputs: Name and array of every output; an array of shape [1, 6, 21] without any detection if none is given.
@@ -36,7 +36,13 @@ class FakeSession:
         infos = tuple(TensorInfo(name, str(array.dtype), array.shape) for name, array in self._outputs.items())
         self.signature = Signature(tuple(inputs), infos, metadata or {}, digest, CPU_PROVIDER)
         self.fed: list[dict[str, Any]] = []
+        self.closed = False
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        assert not self.closed
         self.fed.append(dict(feeds))
         return [self._outputs[name] for name in outputs]
+
+    def close(self) -> None:
+        assert not self.closed
+        self.closed = True

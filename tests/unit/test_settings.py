@@ -108,8 +108,10 @@ def test_every_setting_can_be_set_by_the_variable_that_is_told(path: str, monkey
     if path.startswith("tls."):
         for other in ("DETECTOR_TLS_CERTIFICATE", "DETECTOR_TLS_PRIVATE_KEY"):
             monkeypatch.setenv(other, "7")
-    if path == "server.host":
+    if path in {"server.host", "server.admin_host"}:
         monkeypatch.setenv("DETECTOR_AUTH_MODE", "open")
+    if path == "models.poll_s":
+        monkeypatch.setenv("DETECTOR_MODELS_REPOSITORY", "/models")
     assert at(load(), path) != field.default
     assert at(load(), path) is not None
 
@@ -197,15 +199,21 @@ def test_loopback_needs_no_callers(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", "localhost.example.com"])  # noqa: S104
-def test_any_other_address_needs_known_callers(host: str) -> None:
-    (fault,) = faults({"server.host": host})
+@pytest.mark.parametrize("setting", ["host", "admin_host"])
+def test_any_other_address_needs_known_callers(setting: str, host: str) -> None:
+    (fault,) = faults({f"server.{setting}": host})
     for variable in (
-        f"DETECTOR_SERVER_HOST {host} ",
+        f"DETECTOR_SERVER_{setting.upper()} {host} ",
         "DETECTOR_AUTH_CALLERS_FILE",
         "DETECTOR_TLS_CLIENT_AUTHORITY",
         "DETECTOR_AUTH_MODE=open",
     ):
         assert variable in fault
+
+
+def test_every_address_that_needs_known_callers_is_named() -> None:
+    (fault,) = faults({"server.host": "10.0.0.1", "server.admin_host": "10.0.0.2"})
+    assert fault.startswith("DETECTOR_SERVER_HOST 10.0.0.1 is not loopback, nor is DETECTOR_SERVER_ADMIN_HOST 10.0.0.2")
 
 
 @pytest.mark.parametrize(
@@ -217,12 +225,18 @@ def test_any_other_address_needs_known_callers(host: str) -> None:
     ],
 )
 def test_callers_are_known_by_file_or_certificate_or_not_at_all_on_purpose(known: dict[str, str]) -> None:
-    assert load({"server.host": "0.0.0.0", **known}).server.host == "0.0.0.0"  # noqa: S104
+    server = load({"server.host": "0.0.0.0", "server.admin_host": "::", **known}).server  # noqa: S104
+    assert (server.host, server.admin_host) == ("0.0.0.0", "::")  # noqa: S104
 
 
 def test_encryption_alone_does_not_make_callers_known() -> None:
     (fault,) = faults({"server.host": "10.0.0.1", "tls.certificate": "/c", "tls.private_key": "/k"})
     assert "callers must be known" in fault
+
+
+def test_looking_at_the_repository_needs_one() -> None:
+    assert faults({"models.poll_s": 1}) == ["DETECTOR_MODELS: poll_s needs a repository"]
+    assert load({"models.poll_s": 1, "models.repository": "/models"}).models.poll_s == 1
 
 
 @pytest.mark.parametrize("alone", ["certificate", "private_key"])

@@ -112,7 +112,7 @@ def _installed(package: str) -> bool:
 
 def _models(settings: Settings) -> Iterator[Finding]:
     try:
-        sources = app.model_sources(settings)
+        sources = app.model_sources(settings).scan()
     except SetupInvalid as error:
         yield Finding("models", "fault", error.message)
         return
@@ -164,14 +164,18 @@ def _memory_limit_bytes() -> int:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     server = settings.server
-    for what, port in (("gRPC port", server.port), ("metrics port", server.metrics_port)):
+    for what, host, port in (
+        ("gRPC port", server.host, server.port),
+        ("metrics port", server.host, server.metrics_port),
+        ("admin port", server.admin_host, server.admin_port),
+    ):
         try:
-            with socket.create_server((server.host, port)):
-                yield Finding(what, "ok", f"{server.host}:{port} is free")
+            with socket.create_server((host, port)):
+                yield Finding(what, "ok", f"{host}:{port} is free")
         except socket.gaierror as error:
-            yield Finding(what, "fault", f"{server.host}: {error.strerror}")
+            yield Finding(what, "fault", f"{host}: {error.strerror}")
         except OSError as error:  # its own text repeats the address
-            yield Finding(what, "fault", f"{server.host}:{port}: {os.strerror(error.errno or 0)}")
+            yield Finding(what, "fault", f"{host}:{port}: {os.strerror(error.errno or 0)}")
 
 
 def _access(settings: Settings) -> Iterator[Finding]:

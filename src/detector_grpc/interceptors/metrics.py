@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import grpc
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from detector_grpc.interceptors.rpc_classes import rpc_class
 from detector_grpc.serving.outcome import FRAME_OUTCOMES, frame_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import CollectorRegistry, Metric
 
@@ -36,6 +36,7 @@ class Metrics:
         queue_depth: Number of pictures that wait for a worker now.
         streams: Number of streams that are open now.
         shed: Number of pictures that were not looked at so far, by reason.
+        providers: Model, version and execution provider of every version that answers now.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Metrics:
         queue_depth: Callable[[], int],
         streams: Callable[[], int],
         shed: Callable[[], Mapping[str, int]],
+        providers: Callable[[], Iterable[tuple[str, str, str]]],
     ) -> None:
         self._later = later
         version_labels = ("model", "version")
@@ -90,15 +92,9 @@ class Metrics:
             buckets=BUCKETS_S,
             registry=collectors,
         )
-        self._providers = Gauge(
-            "object_detection_execution_provider",
-            "1 for the execution provider that really runs a version",
-            (*version_labels, "provider"),
-            registry=collectors,
-        )
-        collectors.register(_Live(queue_depth, streams, shed))
+        collectors.register(_Live(queue_depth, streams, shed, providers))
 
-    def add_version(self, model: str, version: str, provider: str) -> None:
+    def add_version(self, model: str, version: str) -> None:
         """Makes the series of a version exist, at 0."""
         for status in STATUSES:
             self._requests.labels(model, version, status)
@@ -107,7 +103,6 @@ class Metrics:
         self._durations.labels(model, version)
         self._ages.labels(model, version)
         self._inferences.labels(model, version)
-        self._providers.labels(model, version, provider).set(1)
 
     def observe(self, outcome: Outcome) -> None:
         """Counts one picture, later."""
@@ -143,14 +138,19 @@ class Metrics:
 
 
 class _Live:
-    """Figures that others keep, read when Prometheus asks."""
+    """Figures that others keep, read when Prometheus asks, on a thread of its server."""
 
     def __init__(
-        self, queue_depth: Callable[[], int], streams: Callable[[], int], shed: Callable[[], Mapping[str, int]]
+        self,
+        queue_depth: Callable[[], int],
+        streams: Callable[[], int],
+        shed: Callable[[], Mapping[str, int]],
+        providers: Callable[[], Iterable[tuple[str, str, str]]],
     ) -> None:
         self._queue_depth = queue_depth
         self._streams = streams
         self._shed = shed
+        self._providers = providers
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client.registry.Collector."""
@@ -164,3 +164,11 @@ class _Live:
         for reason, count in self._shed().items():
             shed.add_metric([reason], count)
         yield shed
+        providers = GaugeMetricFamily(
+            "object_detection_execution_provider",
+            "1 for the execution provider that really runs a version",
+            labels=["model", "version", "provider"],
+        )
+        for labels in self._providers():
+            providers.add_metric(labels, 1)
+        yield providers

@@ -13,6 +13,8 @@ RPC_CLASSES: dict[str, RpcClass] = {
     "/detector.v1.DetectorService/Annotate": "infer",
     "/detector.v1.ModelService/ListModels": "read",
     "/detector.v1.ModelService/GetModel": "read",
+    "/detector.v1.ModelAdminService/LoadModelVersion": "admin",
+    "/detector.v1.ModelAdminService/UnloadModelVersion": "admin",
     "/grpc.health.v1.Health/Check": "read",
     "/grpc.health.v1.Health/List": "read",
     "/grpc.health.v1.Health/Watch": "read",

@@ -84,8 +84,9 @@ class DetectorService(DetectorServiceServicer):
             parsed = convert.parse_detect(request)
             del request  # its copy of the picture is not needed while this call waits
             encoded = parsed.image.data if isinstance(parsed.image, EncodedImage) else None
+            # No await since `ready`: from the moment that it is chosen, the model is known to be used.
             response, result = await self._scheduler.submit(
-                partial(_answer, loaded, parsed, call), _deadline(context), call.caller
+                partial(_answer, loaded, parsed, call), _deadline(context), call.caller, loaded
             )
         except BaseException as raised:
             error = raised
@@ -131,6 +132,11 @@ class DetectorService(DetectorServiceServicer):
             await stream.run(messages, context.write)
         finally:
             self._streams.discard(stream)
+
+    async def until_unused(self, loaded: LoadedModel) -> None:
+        """Waits until no call uses a model that no further one gets; its streams are told where to go on."""
+        await asyncio.gather(*(stream.end() for stream in self._streams if stream.loaded is loaded))
+        await self._scheduler.until_unused(loaded)
 
     def drain_streams(self) -> None:
         """Takes no more frames and no more streams; each stream is told where to go on."""

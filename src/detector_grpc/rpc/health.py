@@ -1,6 +1,6 @@
 """grpc.health.v1: what is serving, by service name.
 
-Names: "" for the process, the full name of each service, and `models/<model>/versions/<version>`.
+Names: "" for the process, the full name of each service, and `models/<model>/versions/<version>` while it is held.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import grpc
 from grpc_health.v1.health import aio
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
@@ -33,17 +34,26 @@ class Health:
     def __init__(self, services: list[str]) -> None:
         self.servicer = _Servicer()
         self._process_names = [WHOLE_PROCESS, *services]
+        self._version_names: set[str] = set()
+        self._updating = asyncio.Lock()  # what the last update tells is the last that is told
 
     async def update(self, registry: Registry) -> None:
         """Tells the state of every version and of the process.
 
-        The process is SERVING from the moment that every version has settled, at least one of them READY.
+        The process is SERVING while a version is READY, from the moment that every version of the start has settled.
+        A version that is no longer held is as unknown as one that never was.
         """
-        for version in registry.versions():
-            name = f"models/{version.model}/versions/{version.version}"
-            await self._set(name, serving=version.state is ModelState.READY)
-        for name in self._process_names:
-            await self._set(name, serving=registry.settled)
+        async with self._updating:
+            serving = {
+                f"models/{version.model}/versions/{version.version}": version.state is ModelState.READY
+                for version in registry.versions()
+            }
+            for name in self._version_names - serving.keys():
+                await self.servicer.set(name, HealthCheckResponse.SERVICE_UNKNOWN)
+            self._version_names = set(serving)
+            for name, is_serving in {**serving, **dict.fromkeys(self._process_names, registry.serving)}.items():
+                status = HealthCheckResponse.SERVING if is_serving else HealthCheckResponse.NOT_SERVING
+                await self.servicer.set(name, status)
 
     async def drain(self) -> None:
         """Says NOT_SERVING to every name, for good."""
@@ -53,17 +63,20 @@ class Health:
         """Ends all watches, for which a server that stops would wait as for any call."""
         self.servicer.end_watches()
 
-    async def _set(self, name: str, *, serving: bool) -> None:
-        status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
-        await self.servicer.set(name, status)
-
 
 class _Servicer(aio.HealthServicer):  # type: ignore[misc]  # ships no types
-    """The servicer that comes with gRPC, with watches that can be ended."""
+    """The servicer that comes with gRPC, with watches that can be ended and names that can be unknown again."""
 
     def __init__(self) -> None:
         super().__init__()
         self._watches: set[asyncio.Timeout] = set()
+
+    async def Check(self, request: Any, context: Any) -> HealthCheckResponse:  # noqa: ANN401, N802
+        """See grpc.health.v1."""
+        answer = await super().Check(request, context)
+        if answer.status == HealthCheckResponse.SERVICE_UNKNOWN:  # for watches only
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        return answer
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: ANN401, N802
         """See grpc.health.v1."""

@@ -1,4 +1,4 @@
-"""The server of one process: its services behind its interceptors, bound to an address."""
+"""The two servers of one process: their services behind their interceptors, bound to an address."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION_NAME
 from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
-from detector_grpc._gen.detector.v1 import detector_service_pb2, model_service_pb2
+from detector_grpc._gen.detector.v1 import detector_service_pb2, model_admin_service_pb2, model_service_pb2
 from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import add_DetectorServiceServicer_to_server
+from detector_grpc._gen.detector.v1.model_admin_service_pb2_grpc import add_ModelAdminServiceServicer_to_server
 from detector_grpc._gen.detector.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from detector_grpc.rpc import transport
 from detector_grpc.rpc.health import Health
+from detector_grpc.rpc.model_admin_service import ModelAdminService
 from detector_grpc.rpc.model_service import ModelService
 
 if TYPE_CHECKING:
@@ -23,12 +25,23 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from detector_grpc.rpc.detector_service import DetectorService
+    from detector_grpc.serving.loader import Loader
     from detector_grpc.serving.registry import Registry
 
 SERVICES = [
     detector_service_pb2.DESCRIPTOR.services_by_name["DetectorService"].full_name,
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 ]
+
+
+ADMIN_SERVICES = [model_admin_service_pb2.DESCRIPTOR.services_by_name["ModelAdminService"].full_name]
+
+# Orders are two names.
+MAX_ORDER_BYTES = 4096
+MAX_ORDERS = 16
+
+# An order that is given up is answered at once; what else is there, e.g. a tool that reads the contract, can be cut.
+ADMIN_GRACE_S = 1.0
 
 
 class DetectorServer:
@@ -63,16 +76,18 @@ class DetectorServer:
         if reflection:
             enable_server_reflection([*SERVICES, HEALTH_NAME, REFLECTION_NAME], self._server)
 
-    async def start(self, address: str, tls: transport.TlsFiles | None) -> int:
-        """Binds and starts, NOT_SERVING at first; returns the port.
+    def bind(self, address: str, tls: transport.TlsFiles | None) -> int:
+        """Takes an address, and returns the port.
 
         Raises:
             SetupInvalid: The address cannot be bound, or a TLS file cannot be read.
         """
-        port = transport.bind(self._server, address, tls)
+        return transport.bind(self._server, address, "DETECTOR_SERVER_PORT", tls)
+
+    async def start(self) -> None:
+        """Begins to answer, NOT_SERVING at first."""
         await self.update_health()
         await self._server.start()
-        return port
 
     async def update_health(self) -> None:
         """Tells health watchers what the registry holds now."""
@@ -89,3 +104,45 @@ class DetectorServer:
         await asyncio.sleep(0)  # new calls are refused from here on, so nobody begins another watch
         self._health.end_watches()
         await stopping
+
+
+class AdminServer:
+    """A gRPC server that takes orders for a loader.
+
+    Args:
+        registry: The versions.
+        loader: What changes them.
+        interceptors: Outermost first.
+        reflection: Whether tools may ask for the contract.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        loader: Loader,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        *,
+        reflection: bool,
+    ) -> None:
+        self._loader = loader
+        self._server = transport.aio_server(interceptors, MAX_ORDER_BYTES, MAX_ORDERS)
+        add_ModelAdminServiceServicer_to_server(ModelAdminService(registry, loader), self._server)
+        if reflection:
+            enable_server_reflection([*ADMIN_SERVICES, REFLECTION_NAME], self._server)
+
+    def bind(self, address: str, tls: transport.TlsFiles | None) -> int:
+        """Takes an address, and returns the port.
+
+        Raises:
+            SetupInvalid: The address cannot be bound, or a TLS file cannot be read.
+        """
+        return transport.bind(self._server, address, "DETECTOR_SERVER_ADMIN_PORT", tls)
+
+    async def start(self) -> None:
+        """Begins to take orders."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Takes no more orders, and tells those who wait for one that it is given up."""
+        self._loader.close()
+        await self._server.stop(ADMIN_GRACE_S)

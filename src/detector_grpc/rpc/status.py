@@ -37,6 +37,7 @@ CODES: dict[type[DetectorError], grpc.StatusCode] = {
     errors.MessageTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # what gRPC itself says to even larger ones
     errors.ModelNotFound: grpc.StatusCode.NOT_FOUND,
     errors.VersionNotHeld: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.VersionNotFound: grpc.StatusCode.NOT_FOUND,
     errors.VersionFailed: grpc.StatusCode.FAILED_PRECONDITION,
     errors.VersionLoading: grpc.StatusCode.UNAVAILABLE,
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
@@ -118,7 +119,7 @@ def _extra(error: BaseException) -> list[Message]:
             delay = Duration()
             delay.FromMilliseconds(max(1, round(error.retry_after_s * 1000)))
             return [details.RetryInfo(retry_delay=delay)]
-        case errors.ModelNotFound() | errors.VersionNotHeld() | errors.VersionFailed():
+        case errors.ModelNotFound() | errors.VersionNotHeld() | errors.VersionNotFound() | errors.VersionFailed():
             return [
                 details.ResourceInfo(
                     resource_type="detector.v1.ModelVersion",

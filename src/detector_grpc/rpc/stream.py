@@ -98,6 +98,9 @@ class DetectStream:
         limits: What the stream may take.
         observe: Told the outcome of every frame.
 
+    Attributes:
+        loaded: The model.
+
     Raises:
         InvalidRequest: The options name a class that the model does not have.
     """
@@ -116,7 +119,7 @@ class DetectStream:
         observe: Callable[[Outcome], None],
     ) -> None:
         self._config = config
-        self._loaded = loaded
+        self.loaded = loaded
         self._call = call
         self._budget = budget
         self._tokens = tokens
@@ -128,12 +131,12 @@ class DetectStream:
         self._book = FrameBook[_Held](config.delivery, config.max_age_s, self._on_settled)
         self._last_frame_id = resumption.last_frame_id if resumption else 0
         priority = Priority.BATCH if config.delivery is Delivery.LOSSLESS else Priority.INTERACTIVE
-        self._jobs = FrameJobs(self._book, scheduler, priority, self._begin)
+        self._jobs = FrameJobs(self._book, scheduler, priority, self._begin, loaded)
         self._notes: deque[stream_pb2.StreamDetectResponse] = deque()
         self._reader: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._no_more_frames = False
-        self._changed, self._room = asyncio.Event(), asyncio.Event()
+        self._changed, self._room, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def run(self, messages: Messages, write: Write) -> None:
         """Answers until the caller has closed its side, or the stream is drained, and every frame has its answer.
@@ -150,6 +153,7 @@ class DetectStream:
             self._reader.cancel()
             self._book.abandon(asyncio.CancelledError())
             await self._jobs.cancel()
+            self._ended.set()
         if self._failure is not None:
             raise self._failure
 
@@ -164,6 +168,11 @@ class DetectStream:
         drain = stream_pb2.Drain(resume_token=token, last_frame_id=self._last_frame_id)
         self._notes.append(stream_pb2.StreamDetectResponse(drain=drain))
         self._changed.set()
+
+    async def end(self) -> None:
+        """Drains, and returns when everything is answered."""
+        self.drain()
+        await self._ended.wait()
 
     async def _read(self, messages: Messages) -> None:
         try:
@@ -231,7 +240,7 @@ class DetectStream:
             await self._room.wait()
 
     def _begin(self, held: _Held, queue_s: float) -> Callable[[], _Detected]:
-        return partial(_detect, self._loaded, cast("_Picture", held.picture), queue_s)
+        return partial(_detect, self.loaded, cast("_Picture", held.picture), queue_s)
 
     def _on_settled(self, frame: Frame[_Held]) -> None:
         picture, frame.payload.picture = frame.payload.picture, None
@@ -246,7 +255,7 @@ class DetectStream:
                 duration_s=time.monotonic() - frame.arrived,
                 encoded=picture.image.data if picture and isinstance(picture.image, EncodedImage) else None,
                 result=outcome.result if isinstance(outcome, _Detected) else None,
-                model_digest=self._loaded.signature.digest,
+                model_digest=self.loaded.signature.digest,
                 error=error,
                 frame_id=frame.payload.frame_id,
                 dropped=outcome if isinstance(outcome, DropReason) else None,
@@ -309,13 +318,13 @@ class DetectStream:
             max_frames_in_flight=self._limits.max_frames_in_flight,
             max_frame_bytes=self._limits.max_frame_bytes,
             heartbeat_interval_ms=round(self._config.heartbeat_s * 1e3),
-            model_digest=self._loaded.signature.digest,
+            model_digest=self.loaded.signature.digest,
             request_id=self._call.request_id,
         )
         return stream_pb2.StreamDetectResponse(ready=ready)
 
     def _resolved(self, options: RequestedOptions) -> DetectOptions:
-        spec = self._loaded.spec
+        spec = self.loaded.spec
         return options.over(spec.options, spec.class_names)
 
 

@@ -89,11 +89,11 @@ def aio_server(
     )
 
 
-def bind(server: grpc.aio.Server, address: str, tls: TlsFiles | None = None) -> int:
+def bind(server: grpc.aio.Server, address: str, setting: str, tls: TlsFiles | None = None) -> int:
     """Binds the server and returns the port, which the system chooses where `address` ends in ":0".
 
     Raises:
-        SetupInvalid: The address is in use or not ours, or a TLS file cannot be read.
+        SetupInvalid: The address is in use or not ours, which names the setting, or a TLS file cannot be read.
     """
     try:
         if tls is None:
@@ -101,7 +101,7 @@ def bind(server: grpc.aio.Server, address: str, tls: TlsFiles | None = None) -> 
         return server.add_secure_port(address, _server_credentials(tls))
     except RuntimeError:
         raise SetupInvalid(
-            [f"cannot listen on {address}: the port is in use, or the address is not this machine's"]
+            [f"cannot listen on {address} ({setting}): the port is in use, or the address is not this machine's"]
         ) from None
 
 

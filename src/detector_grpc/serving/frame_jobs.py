@@ -31,6 +31,7 @@ class FrameJobs(Generic[PayloadT]):
         priority: Whether they pass others.
         begin: Makes what a worker does with a frame that waited for so many seconds; its value or error settles the
             frame.
+        uses: What must last until the worker is done, see Scheduler.until_unused.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class FrameJobs(Generic[PayloadT]):
         scheduler: Scheduler,
         priority: Priority,
         begin: Callable[[PayloadT, float], Callable[[], object]],
+        uses: object = None,
     ) -> None:
         self._book = book
         self._scheduler = scheduler
         self._priority = priority
         self._begin = begin
+        self._uses = uses
         self._tasks: set[asyncio.Task[None]] = set()
         self._queued = self._running = 0
 
@@ -66,7 +69,8 @@ class FrameJobs(Generic[PayloadT]):
         taken: list[Frame[PayloadT]] = []
         outcome: object
         try:
-            outcome = await self._scheduler.submit_chosen(partial(self._choose, taken), self, self._priority)
+            choose = partial(self._choose, taken)
+            outcome = await self._scheduler.submit_chosen(choose, self, self._priority, self._uses)
         except Exception as error:
             if not isinstance(error, DetectorError):
                 log.exception("a frame could not be looked at")

@@ -150,6 +150,10 @@ class Pipeline:
             ),
         )
 
+    def close(self) -> None:
+        """Frees the model; no picture may be under way."""
+        self._session.close()
+
     def _detections(self, outputs: Sequence[NDArray[Any]], options: DetectOptions) -> Detections:
         """Model px, most confident first."""
         layout = self._spec.layout

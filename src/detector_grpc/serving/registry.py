@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from detector_grpc.errors import (
-    DetectorError,
-    ModelInvalid,
-    ModelNotFound,
-    VersionFailed,
-    VersionLoading,
-    VersionNotHeld,
-)
+from detector_grpc.errors import ModelInvalid, ModelNotFound, VersionFailed, VersionLoading, VersionNotHeld
 from detector_grpc.serving import golden
 from detector_grpc.serving.manifest import read_manifest
 from detector_grpc.serving.pipeline import Pipeline
 from detector_grpc.serving.spec import ModelSpec, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from detector_grpc.serving.repository import VersionSource
+    from detector_grpc.serving.repository import Stamp, VersionSource
     from detector_grpc.serving.session import Session, Signature
-
-log = logging.getLogger(__name__)
 
 
 class ModelState(Enum):
@@ -48,21 +37,23 @@ class LoadedModel:
     pipeline: Pipeline
 
 
-@dataclass
+@dataclass(eq=False)
 class ModelVersion:
-    """A version that this process was asked to hold.
+    """A version that this process holds. Changed by the Loader alone.
 
     Attributes:
         source: Where it comes from.
         state: Whether it answers.
         failure: Why it failed, for the operator; empty in every other state.
         loaded: Set exactly when `state` is READY.
+        stamp: That of the files that were loaded.
     """
 
     source: VersionSource
     state: ModelState = ModelState.LOADING
     failure: str = ""
     loaded: LoadedModel | None = None
+    stamp: Stamp | None = None
 
     @property
     def model(self) -> str:
@@ -76,56 +67,55 @@ class ModelVersion:
 
 
 class Registry:
-    """Holds versions. Belongs to one event loop; only the loading itself happens on threads.
+    """Holds versions. Belongs to one event loop.
 
     Args:
-        sources: The versions to hold.
+        sources: The versions to hold from the start.
         default_model: Answers where a call names no model.
-        default_version: Answers where nothing else chose a version.
-        open_session: Makes a session of a model file; blocking.
-        max_pixels: Largest width * height of a picture.
-        on_change: Awaited after every change of a version's state.
+        default_version: Answers where nothing else chose a version. Neither is ever changed by a load.
+
+    Attributes:
+        started: Whether every version of the start has settled.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[VersionSource],
-        default_model: str,
-        default_version: str,
-        open_session: Callable[[Path], Session],
-        max_pixels: int,
-        on_change: Callable[[ModelVersion], Awaitable[None]],
-    ) -> None:
+    def __init__(self, sources: Sequence[VersionSource], default_model: str, default_version: str) -> None:
         self.default_model = default_model
         self.default_version = default_version
+        self.started = False
         self._versions = {(source.model, source.version): ModelVersion(source) for source in sources}
-        self._open_session = open_session
-        self._max_pixels = max_pixels
-        self._on_change = on_change
+        self._models = {source.model for source in sources}
 
     def versions(self) -> list[ModelVersion]:
-        """All versions, sorted by model and version."""
-        return [self._versions[key] for key in sorted(self._versions)]
+        """All versions, sorted by model and version. May be called by any thread."""
+        return sorted(self._versions.values(), key=lambda version: (version.model, version.version))
+
+    def providers(self) -> list[tuple[str, str, str]]:
+        """Model, version and execution provider of every version that answers. May be called by any thread."""
+        loaded = ((version, version.loaded) for version in self.versions())
+        return [(version.model, version.version, model.signature.provider) for version, model in loaded if model]
 
     @property
-    def settled(self) -> bool:
-        """Whether every version is READY or FAILED, and at least one READY."""
-        states = {version.state for version in self._versions.values()}
-        return ModelState.LOADING not in states and ModelState.READY in states
+    def serving(self) -> bool:
+        """Whether every version of the start has settled, and at least one version is READY."""
+        return self.started and any(version.state is ModelState.READY for version in self._versions.values())
+
+    def is_default(self, model: str, version: str) -> bool:
+        """Whether calls that name nothing mean this version."""
+        return (model, version) == (self.default_model, self.default_version)
 
     def find(self, model: str, version: str) -> ModelVersion:
         """The version meant by these names; an empty name means the default.
 
         Raises:
-            ModelNotFound: The model is not held here.
-            VersionNotHeld: The model is held here, that version is not.
+            ModelNotFound: No version of the model was ever held here.
+            VersionNotHeld: The version is not held here.
         """
         model = model or self.default_model
         version = version or self.default_version
-        found = self._versions.get((model, version))
+        found = self.get(model, version)
         if found is not None:
             return found
-        if any(held == model for held, _ in self._versions):
+        if model in self._models or any(held == model for held, _ in self._versions):
             raise VersionNotHeld(model, version)
         raise ModelNotFound(model)
 
@@ -143,20 +133,20 @@ class Registry:
             raise VersionLoading(found.model, found.version)
         raise VersionFailed(found.model, found.version)
 
-    async def load_all(self) -> None:
-        """Loads every version; a failure is that version's alone, and no version waits for another."""
-        await asyncio.gather(*(self._load(version) for version in self._versions.values()))
+    def get(self, model: str, version: str) -> ModelVersion | None:
+        """The version of exactly these names, if it is held."""
+        return self._versions.get((model, version))
 
-    async def _load(self, version: ModelVersion) -> None:
-        try:
-            version.loaded = await asyncio.to_thread(open_version, version.source, self._open_session, self._max_pixels)
-            version.state = ModelState.READY
-        except DetectorError as error:
-            version.state, version.failure = ModelState.FAILED, error.message
-        except Exception:
-            log.exception("loading failed in an unexpected way", extra={"origin": version.source.origin})
-            version.state, version.failure = ModelState.FAILED, "unexpected error; the log has its traceback"
-        await self._on_change(version)
+    def hold(self, source: VersionSource) -> ModelVersion:
+        """Begins to hold a version, LOADING."""
+        version = self._versions[source.model, source.version] = ModelVersion(source)
+        return version
+
+    def drop(self, version: ModelVersion) -> None:
+        """Holds a version no longer; from now on no call gets it."""
+        del self._versions[version.model, version.version]
+        if version.loaded is not None:  # its callers are told that the version has gone, not that its name is wrong
+            self._models.add(version.model)
 
 
 def open_version(source: VersionSource, open_session: Callable[[Path], Session], max_pixels: int) -> LoadedModel:

@@ -44,6 +44,7 @@ class _Job:
     future: asyncio.Future[Any]
     submitted: float
     deadline: float | None
+    uses: object
 
 
 class Scheduler:
@@ -65,10 +66,10 @@ class Scheduler:
         self._clock = clock
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._waiting = Turns[_Job]()
+        self._unfinished: set[_Job] = set()
         self._running = 0
         self._service_s = 0.0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._finished = asyncio.Event()  # set for a moment whenever a job is over
         self._closed = False
 
     @property
@@ -76,13 +77,16 @@ class Scheduler:
         """Number of jobs that wait."""
         return len(self._waiting)
 
-    async def submit(self, work: Callable[[float], T], deadline: float | None = None, flow: Hashable = None) -> T:
+    async def submit(
+        self, work: Callable[[float], T], deadline: float | None = None, flow: Hashable = None, uses: object = None
+    ) -> T:
         """Runs `work` on a worker thread and returns its value.
 
         Args:
             work: Called with the seconds it waited.
             deadline: Time of `clock` after which the job is not begun; None for never.
             flow: What the job belongs to.
+            uses: What must last until the job is over, see `until_unused`.
 
         Raises:
             QueueFull: Too many jobs of the flow wait.
@@ -94,37 +98,50 @@ class Scheduler:
         if self._running == self.workers and waiting >= self._max_queue and not self._closed:
             self.shed["queue_full"] += 1
             raise QueueFull(self._max_queue, self._estimated_wait_s())
-        return await self._submit(lambda: work, deadline, flow, Priority.INTERACTIVE)
+        return await self._submit(lambda: work, deadline, flow, Priority.INTERACTIVE, uses)
 
-    async def submit_chosen(self, choose: Callable[[], Callable[[float], T]], flow: Hashable, priority: Priority) -> T:
+    async def submit_chosen(
+        self, choose: Callable[[], Callable[[float], T]], flow: Hashable, priority: Priority, uses: object = None
+    ) -> T:
         """As `submit`, with work that is chosen when a worker is free, on the loop; `choose` must not raise.
 
         How many jobs wait is bounded by the owner of the flow.
         """
-        return await self._submit(choose, None, flow, priority)
+        return await self._submit(choose, None, flow, priority, uses)
 
     async def _submit(
-        self, choose: Callable[[], Callable[[float], T]], deadline: float | None, flow: Hashable, priority: Priority
+        self,
+        choose: Callable[[], Callable[[float], T]],
+        deadline: float | None,
+        flow: Hashable,
+        priority: Priority,
+        uses: object,
     ) -> T:
         if self._closed:
             raise ShuttingDown
-        job = _Job(choose, asyncio.get_running_loop().create_future(), self._clock(), deadline)
+        job = _Job(choose, asyncio.get_running_loop().create_future(), self._clock(), deadline, uses)
+        self._unfinished.add(job)
         self._waiting.append(job, flow, priority)
-        self._idle.clear()
         self._fill()
         try:
             value: T = await job.future
         except asyncio.CancelledError:
             if self._waiting.remove(job, flow, priority):
                 self.shed["expired" if self._expired(job) else "cancelled"] += 1
-                self._check_idle()
+                self._end(job)
             raise
         return value
+
+    async def until_unused(self, thing: object) -> None:
+        """Waits until no job uses it, those included that still run though their callers have left."""
+        while any(job.uses is thing for job in self._unfinished):
+            await self._finished.wait()
 
     async def close(self) -> None:
         """Refuses new jobs, waits until all accepted ones are done, and ends the threads."""
         self._closed = True
-        await self._idle.wait()
+        while self._unfinished:
+            await self._finished.wait()
         self._threads.shutdown(wait=False)
 
     def _fill(self) -> None:
@@ -134,13 +151,14 @@ class Scheduler:
             now = self._clock()
             if job.future.cancelled():  # its caller left in this very turn of the loop
                 self.shed["cancelled"] += 1
+                self._end(job)
             elif self._expired(job):
                 self.shed["expired"] += 1
                 job.future.set_exception(DeadlineExpired(now - job.submitted))
+                self._end(job)
             else:
                 self._running += 1
                 self._threads.submit(self._run, job, job.choose(), now)
-        self._check_idle()
 
     def _run(self, job: _Job, work: Work, began: float) -> None:
         """Does the work; the only method that runs on a worker thread."""
@@ -160,14 +178,16 @@ class Scheduler:
                 job.future.set_result(value)
             else:
                 job.future.set_exception(error)
+        self._end(job)
         self._fill()
 
     def _expired(self, job: _Job) -> bool:
         return job.deadline is not None and self._clock() >= job.deadline
 
-    def _check_idle(self) -> None:
-        if not self._waiting and not self._running:
-            self._idle.set()
+    def _end(self, job: _Job) -> None:
+        self._unfinished.remove(job)
+        self._finished.set()  # wakes those that wait; they look for themselves
+        self._finished.clear()
 
     def _estimated_wait_s(self) -> float:
         return self._service_s * (self.depth + 1) / self.workers

@@ -70,7 +70,7 @@ class Signature:
 
 
 class Session(Protocol):
-    """A loaded model. `run` may be called by several threads at once."""
+    """A loaded model. `run` may be called by several threads at once, until `close` is."""
 
     signature: Signature
 
@@ -80,6 +80,9 @@ class Session(Protocol):
         Raises:
             InferenceFailed: The runtime refused.
         """
+
+    def close(self) -> None:
+        """Frees the model and its memory; no run may be in progress."""
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - a module without types
@@ -146,6 +149,10 @@ class OnnxSession:
         except Exception as error:
             raise InferenceFailed from error
         return values
+
+    def close(self) -> None:
+        """See Session."""
+        self._session = None  # whoever else still holds this object, the model is freed now
 
 
 def _info(value: Any) -> TensorInfo:  # noqa: ANN401 - onnxruntime has no types

@@ -4,6 +4,7 @@ import json
 import socket
 from typing import TYPE_CHECKING
 
+import pytest
 from click.testing import CliRunner
 
 from detector_grpc.cli import main
@@ -11,7 +12,7 @@ from detector_grpc.cli import main
 if TYPE_CHECKING:
     from pathlib import Path
 
-FREE_PORTS = ("--server-port", "0", "--server-metrics-port", "0")
+FREE_PORTS = ("--server-port", "0", "--server-metrics-port", "0", "--server-admin-port", "0")
 
 
 def examine(*flags: str) -> tuple[int, dict[str, dict[str, str]]]:
@@ -22,7 +23,16 @@ def examine(*flags: str) -> tuple[int, dict[str, dict[str, str]]]:
 def test_a_machine_that_can_serve_has_no_fault() -> None:
     exit_code, findings = examine("--demo")
     assert exit_code == 0
-    assert {"ONNX Runtime", "provider", "codes v1", "codes v2", "threads", "memory", "gRPC port"} <= findings.keys()
+    assert {
+        "ONNX Runtime",
+        "provider",
+        "codes v1",
+        "codes v2",
+        "threads",
+        "memory",
+        "gRPC port",
+        "admin port",
+    } <= findings.keys()
     assert all(finding["verdict"] != "fault" for finding in findings.values())
 
 
@@ -61,13 +71,21 @@ def test_a_provider_that_is_not_there_is_a_fault_that_names_those_that_are() -> 
     assert "CPUExecutionProvider" in findings["provider"]["detail"]
 
 
-def test_a_busy_port_is_a_fault() -> None:
+@pytest.mark.parametrize(
+    ("flag", "what"),
+    [
+        ("--server-port", "gRPC port"),
+        ("--server-metrics-port", "metrics port"),
+        ("--server-admin-port", "admin port"),
+    ],
+)
+def test_a_busy_port_is_a_fault(flag: str, what: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
-        exit_code, findings = examine("--demo", "--server-port", str(port))
+        exit_code, findings = examine("--demo", flag, str(port))
     assert exit_code == 1
-    assert findings["gRPC port"]["verdict"] == "fault"
-    assert str(port) in findings["gRPC port"]["detail"]
+    assert [name for name, finding in findings.items() if finding["verdict"] == "fault"] == [what]
+    assert str(port) in findings[what]["detail"]
 
 
 def test_more_memory_for_requests_than_there_is_is_a_warning() -> None:

@@ -37,6 +37,7 @@ SAMPLES: list[DetectorError] = [
     errors.ModelNotFound("yolo"),
     errors.VersionNotHeld("yolo", "v3"),
     errors.VersionLoading("yolo", "v1"),
+    errors.VersionNotFound("yolo", "v3", []),
     errors.VersionFailed("yolo", "v1"),
     errors.QueueFull(64, 0.25),
     errors.TooManyRequests(128),
@@ -153,6 +154,7 @@ def test_a_bad_picture_is_a_violation_of_its_field(error: DetectorError) -> None
     [
         (errors.ModelNotFound("yolo"), "models/yolo"),
         (errors.VersionNotHeld("yolo", "v3"), "models/yolo/versions/v3"),
+        (errors.VersionNotFound("yolo", "v3", []), "models/yolo/versions/v3"),
         (errors.VersionFailed("yolo", "v1"), "models/yolo/versions/v1"),
     ],
 )

@@ -83,8 +83,10 @@ async def busy(scheduler: Scheduler) -> AsyncIterator[list[asyncio.Task[object]]
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def waiting(scheduler: Scheduler, *works: Gate, deadline: float | None = None) -> list[asyncio.Task[object]]:
-    tasks = [asyncio.create_task(scheduler.submit(work, deadline)) for work in works]
+async def waiting(
+    scheduler: Scheduler, *works: Gate, deadline: float | None = None, uses: object = None
+) -> list[asyncio.Task[object]]:
+    tasks = [asyncio.create_task(scheduler.submit(work, deadline, uses=uses)) for work in works]
     await turn()
     return tasks
 
@@ -442,3 +444,70 @@ async def test_work_that_is_chosen_late_is_bounded_by_its_owner_alone() -> None:
         await turn()
         assert scheduler.depth == 5
     assert await asyncio.gather(*tasks) == ["done"] * 5
+
+
+class TestUntilUnused:
+    """What a job uses must last until nobody needs it."""
+
+    async def test_ends_at_once_where_no_job_uses_it(self) -> None:
+        scheduler = Scheduler(1, 10, Clock())
+        async with busy(scheduler):
+            (task,) = await waiting(scheduler, opened(), uses="other")
+            async with asyncio.timeout(TIMEOUT_S):
+                await scheduler.until_unused("thing")
+        await ended(task)
+        await scheduler.close()
+
+    async def test_waits_for_jobs_that_run_and_jobs_that_wait_but_not_for_others(self) -> None:
+        scheduler = Scheduler(1, 10, Clock())
+        first, second, other = Gate(), Gate(), Gate()
+        tasks = [*await waiting(scheduler, first, second, uses="thing"), *await waiting(scheduler, other)]
+        unused = asyncio.create_task(scheduler.until_unused("thing"))
+        for gate in (first, second):
+            await gate.began()
+            assert not unused.done()
+            gate.open()
+        await ended(unused)
+        assert not tasks[2].done()
+        other.open()
+        await ended(*tasks)
+        await scheduler.close()
+
+    async def test_waits_for_a_job_that_runs_though_its_caller_has_left(self) -> None:
+        scheduler, gate = Scheduler(1, 10, Clock()), Gate()
+        (task,) = await waiting(scheduler, gate, uses="thing")
+        await gate.began()
+        task.cancel()
+        unused = asyncio.create_task(scheduler.until_unused("thing"))
+        await turn()
+        assert task.cancelled()
+        assert not unused.done()
+        gate.open()
+        assert await ended(unused) == [None]
+        await scheduler.close()
+
+    @pytest.mark.parametrize("how", ["cancelled", "expired"])
+    async def test_does_not_wait_for_jobs_that_are_never_run(self, how: str) -> None:
+        clock = Clock()
+        scheduler = Scheduler(1, 10, clock)
+        async with busy(scheduler):
+            (task,) = await waiting(scheduler, opened(), deadline=clock.now + 1, uses="thing")
+            unused = asyncio.create_task(scheduler.until_unused("thing"))
+            await turn()
+            if how == "cancelled":
+                task.cancel()
+                assert await ended(unused) == [None]
+            clock.now += 2
+        assert await ended(unused) == [None]
+        await ended(task)
+        await scheduler.close()
+
+    async def test_two_may_wait_for_the_same(self) -> None:
+        scheduler, gate = Scheduler(1, 10, Clock()), Gate()
+        (task,) = await waiting(scheduler, gate, uses="thing")
+        both = [asyncio.create_task(scheduler.until_unused("thing")) for _ in range(2)]
+        await gate.began()
+        gate.open()
+        assert await ended(*both) == [None, None]
+        await ended(task)
+        await scheduler.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,3 +111,12 @@ def test_without_a_runtime_the_operator_is_told_what_to_install(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(SetupInvalid, match=r"detector-grpc\[cpu\]"):
         module.import_onnxruntime()
+
+
+def test_a_session_that_is_closed_has_freed_the_model_and_runs_nothing(make_onnx: Make) -> None:
+    session = OnnxSession(make_onnx())
+    model = weakref.ref(session._session._sess)
+    session.close()
+    assert model() is None
+    with pytest.raises(InferenceFailed):
+        session.run({"images": np.zeros((1, 3, 32, 48), np.float32)}, ["output"])

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from detector_grpc._gen.detector.v1 import model_service_pb2 as detector_dot_v1_dot_model__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%detector/v1/model_admin_service.proto\x12\x0b\x64\x65tector.v1\x1a\x1f\x64\x65tector/v1/model_service.proto\"9\n\x17LoadModelVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"F\n\x18LoadModelVersionResponse\x12*\n\x07version\x18\x01 \x01(\x0b\x32\x19.detector.v1.ModelVersion\";\n\x19UnloadModelVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x1c\n\x1aUnloadModelVersionResponse2\xdb\x01\n\x11ModelAdminService\x12_\n\x10LoadModelVersion\x12$.detector.v1.LoadModelVersionRequest\x1a%.detector.v1.LoadModelVersionResponse\x12\x65\n\x12UnloadModelVersion\x12&.detector.v1.UnloadModelVersionRequest\x1a\'.detector.v1.UnloadModelVersionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%detector/v1/model_admin_service.proto\x12\x0b\x64\x65tector.v1\x1a\x1f\x64\x65tector/v1/model_service.proto\"9\n\x17LoadModelVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"Z\n\x18LoadModelVersionResponse\x12*\n\x07version\x18\x01 \x01(\x0b\x32\x19.detector.v1.ModelVersion\x12\x12\n\nis_default\x18\x02 \x01(\x08\";\n\x19UnloadModelVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"1\n\x1aUnloadModelVersionResponse\x12\x13\n\x0bwas_default\x18\x01 \x01(\x08\x32\xdb\x01\n\x11ModelAdminService\x12_\n\x10LoadModelVersion\x12$.detector.v1.LoadModelVersionRequest\x1a%.detector.v1.LoadModelVersionResponse\x12\x65\n\x12UnloadModelVersion\x12&.detector.v1.UnloadModelVersionRequest\x1a\'.detector.v1.UnloadModelVersionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOADMODELVERSIONREQUEST']._serialized_start=87
   _globals['_LOADMODELVERSIONREQUEST']._serialized_end=144
   _globals['_LOADMODELVERSIONRESPONSE']._serialized_start=146
-  _globals['_LOADMODELVERSIONRESPONSE']._serialized_end=216
-  _globals['_UNLOADMODELVERSIONREQUEST']._serialized_start=218
-  _globals['_UNLOADMODELVERSIONREQUEST']._serialized_end=277
-  _globals['_UNLOADMODELVERSIONRESPONSE']._serialized_start=279
-  _globals['_UNLOADMODELVERSIONRESPONSE']._serialized_end=307
-  _globals['_MODELADMINSERVICE']._serialized_start=310
-  _globals['_MODELADMINSERVICE']._serialized_end=529
+  _globals['_LOADMODELVERSIONRESPONSE']._serialized_end=236
+  _globals['_UNLOADMODELVERSIONREQUEST']._serialized_start=238
+  _globals['_UNLOADMODELVERSIONREQUEST']._serialized_end=297
+  _globals['_UNLOADMODELVERSIONRESPONSE']._serialized_start=299
+  _globals['_UNLOADMODELVERSIONRESPONSE']._serialized_end=348
+  _globals['_MODELADMINSERVICE']._serialized_start=351
+  _globals['_MODELADMINSERVICE']._serialized_end=570
 # @@protoc_insertion_point(module_scope)

@@ -15,10 +15,12 @@ class LoadModelVersionRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class LoadModelVersionResponse(_message.Message):
-    __slots__ = ("version",)
+    __slots__ = ("version", "is_default")
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
     version: _model_service_pb2.ModelVersion
-    def __init__(self, version: _Optional[_Union[_model_service_pb2.ModelVersion, _Mapping]] = ...) -> None: ...
+    is_default: bool
+    def __init__(self, version: _Optional[_Union[_model_service_pb2.ModelVersion, _Mapping]] = ..., is_default: _Optional[bool] = ...) -> None: ...
 
 class UnloadModelVersionRequest(_message.Message):
     __slots__ = ("model", "version")
@@ -29,5 +31,7 @@ class UnloadModelVersionRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class UnloadModelVersionResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("was_default",)
+    WAS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    was_default: bool
+    def __init__(self, was_default: _Optional[bool] = ...) -> None: ...

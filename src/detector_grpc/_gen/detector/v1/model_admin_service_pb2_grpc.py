@@ -27,6 +27,9 @@ if _version_not_supported:
 
 class ModelAdminServiceStub:
     """Changes which versions one server process holds. Served on the process's admin port, never through the gateway.
+
+    What is asked of one version is done in the order of asking, one after the other, also if the caller leaves or its
+    deadline passes. Other versions are not disturbed. Errors that are meant for the operator name paths of the server.
     """
 
     def __init__(self, channel):
@@ -49,17 +52,28 @@ class ModelAdminServiceStub:
 
 class ModelAdminServiceServicer:
     """Changes which versions one server process holds. Served on the process's admin port, never through the gateway.
+
+    What is asked of one version is done in the order of asking, one after the other, also if the caller leaves or its
+    deadline passes. Other versions are not disturbed. Errors that are meant for the operator name paths of the server.
     """
 
     def LoadModelVersion(self, request, context):
-        """Loads a version from the model repository and warms it up; answers once it is READY. Other versions are not disturbed.
+        """Loads a version from the model repository, or one that the server's settings name, and warms it up; answers once it
+        is READY. A version that is READY already goes on answering while its files as they are now are loaded beside it,
+        and is then replaced in one step; where no file has changed since, it is left as it is.
+
+        NOT_FOUND (MODEL_VERSION_NOT_FOUND): there is no such version to load. FAILED_PRECONDITION (MODEL_VERSION_FAILED): it
+        cannot be loaded, and the message says why; what was READY still is, and what was not held is not held. UNAVAILABLE
+        (SHUTTING_DOWN): the process stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModelVersion(self, request, context):
-        """Lets the version finish the calls it has taken, then frees it.
+        """Gives a version to no further call, lets it finish those that it has taken, and answers once it is freed.
+
+        FAILED_PRECONDITION (MODEL_VERSION_NOT_HELD) or NOT_FOUND (MODEL_NOT_FOUND): it is not held.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,6 +102,9 @@ def add_ModelAdminServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ModelAdminService:
     """Changes which versions one server process holds. Served on the process's admin port, never through the gateway.
+
+    What is asked of one version is done in the order of asking, one after the other, also if the caller leaves or its
+    deadline passes. Other versions are not disturbed. Errors that are meant for the operator name paths of the server.
     """
 
     @staticmethod

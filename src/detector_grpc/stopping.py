@@ -1,0 +1,45 @@
+"""When a process stops: from the first signal on, or when a part that it cannot do without has failed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+
+class Stopping:
+    """From the first signal on, the process stops; a second one ends all waiting."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._failure: BaseException | None = None
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._on_signal)
+        loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
+
+    async def wait_for_balancers(self, seconds: float) -> None:
+        """Gives load balancers the time to see NOT_SERVING."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), seconds)
+
+    def fail(self, task: asyncio.Task[None]) -> None:
+        """Stops the process if the task failed."""
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+            self._hurry.set()
+            self.begun.set()
+
+    def raise_failure(self) -> None:
+        """Raises what made the process stop, if it was a failure."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _on_signal(self) -> None:
+        if self.begun.is_set():
+            self._hurry.set()
+        self.begun.set()
+
+    def _on_interrupt(self) -> None:
+        self._hurry.set()  # a person waits, no load balancer
+        self.begun.set()
