@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
 
 from detector_grpc.client.calls import AnswerT, Call, Calls, ResultT
 from detector_grpc.client.errors import CallFailed
+from detector_grpc.client.pictures import JPEG_QUALITY
+from detector_grpc.client.stream.aio import AsyncStreamAnswers
+from detector_grpc.client.stream.encoder import Encoder
 from detector_grpc.rpc import transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from detector_grpc.client.options import DetectOptions
     from detector_grpc.client.pictures import Color, Picture
     from detector_grpc.client.results import DetectionResult
+    from detector_grpc.client.stream.values import FrameT, Mode, Tracking
 
 
 class AsyncDetector:
@@ -39,6 +45,7 @@ class AsyncDetector:
         self._calls = Calls(model, version, token)
         self._timeout_s = timeout_s
         self._channel = transport.aio_channel(target, tls)
+        self._open_channel = partial(transport.aio_channel, target, tls, own_connection=True)
         self._input_wh: tuple[int, int] | None = None
         self._input_wh_lock = asyncio.Lock()
 
@@ -68,6 +75,33 @@ class AsyncDetector:
         return await self._make(
             await asyncio.to_thread(self._calls.detect, picture, color, input_wh, request_id, options)
         )
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        frames: AsyncIterable[FrameT] | Iterable[FrameT],
+        *,
+        mode: Mode = "latest",
+        max_frame_age_s: float | None = None,
+        tracking: Tracking | None = None,
+        downscale: bool = False,
+        color: Color = "RGB",
+        jpeg_quality: int | None = JPEG_QUALITY,
+        reconnect_timeout_s: float = 30.0,
+        **options: Unpack[DetectOptions],
+    ) -> AsyncIterator[AsyncStreamAnswers[FrameT]]:
+        """As Detector.stream; `frames` may be asynchronous, and is read in a thread where it is not."""
+        encoder = Encoder(color, jpeg_quality)
+        protocol = self._calls.stream(frames, mode, max_frame_age_s, tracking, reconnect_timeout_s, options)
+        answers = AsyncStreamAnswers(frames, protocol, encoder, self._calls, self._open_channel)
+        try:
+            ready = await answers.open()
+            if downscale:
+                encoder.input_wh = await self._make(self._calls.pinned(ready.model, ready.version).model_input_wh())
+            answers.begin()
+            yield answers
+        finally:
+            await answers.close()
 
     async def models(self) -> list[ModelVersion]:
         """As Detector.models."""

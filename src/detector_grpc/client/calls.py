@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -12,11 +13,19 @@ from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, 
 from detector_grpc.client.models import ModelVersion, model_input_wh, model_versions
 from detector_grpc.client.pictures import Color, Picture, image_message
 from detector_grpc.client.results import DetectionResult, detection_result
+from detector_grpc.client.stream.ledger import FrameLedger
+from detector_grpc.client.stream.messages import config_message
+from detector_grpc.client.stream.outage import Outage
+from detector_grpc.client.stream.protocol import StreamProtocol
+from detector_grpc.client.stream.updates import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterable, Callable, Iterable
 
     from detector_grpc.client.options import DetectOptions
+    from detector_grpc.client.stream.values import FrameT, Mode, Tracking
+
+STREAM_DETECT = "/detector.v1.DetectorService/StreamDetect"
 
 Metadata = tuple[tuple[str, str], ...]
 AnswerT = TypeVar("AnswerT", bound=Message)
@@ -81,7 +90,7 @@ class Calls:
             request,
             detector_service_pb2.DetectResponse,
             detection_result,
-            self._metadata(request_id),
+            self.metadata(request_id),
         )
 
     def models(self) -> Call[model_service_pb2.ListModelsResponse, list[ModelVersion]]:
@@ -91,7 +100,7 @@ class Calls:
             model_service_pb2.ListModelsRequest(),
             model_service_pb2.ListModelsResponse,
             model_versions,
-            self._metadata(),
+            self.metadata(),
         )
 
     def model_input_wh(self) -> Call[model_service_pb2.GetModelResponse, tuple[int, int] | None]:
@@ -101,7 +110,7 @@ class Calls:
             model_service_pb2.GetModelRequest(model=self.model, version=self.version),
             model_service_pb2.GetModelResponse,
             model_input_wh,
-            self._metadata(),
+            self.metadata(),
         )
 
     def health(self, service: str, *, watch: bool = False) -> Call[health_pb2.HealthCheckResponse, str]:
@@ -111,10 +120,39 @@ class Calls:
             health_pb2.HealthCheckRequest(service=service),
             health_pb2.HealthCheckResponse,
             lambda answer: str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)),
-            self._metadata(),
+            self.metadata(),
         )
 
-    def _metadata(self, request_id: str | None = None) -> Metadata:
+    def stream(
+        self,
+        frames: Iterable[FrameT] | AsyncIterable[FrameT],
+        mode: Mode,
+        max_frame_age_s: float | None,
+        tracking: Tracking | None,
+        reconnect_timeout_s: float,
+        options: DetectOptions,
+    ) -> StreamProtocol[FrameT]:
+        """Asks for the objects in a stream of frames.
+
+        Raises:
+            TypeError: `frames` is one picture.
+            ValueError: There is no such mode or option.
+        """
+        if isinstance(frames, str | Path | bytes):
+            raise TypeError(f"a stream takes an iterable of pictures, not one {type(frames).__name__}")
+        return StreamProtocol(
+            config_message(self.model, self.version, mode, max_frame_age_s, tracking),
+            Options(options),
+            FrameLedger(mode, max_frame_age_s),
+            Outage(reconnect_timeout_s),
+        )
+
+    def pinned(self, model: str, version: str) -> Calls:
+        """The same caller's calls to one version."""
+        return replace(self, model=model, version=version)
+
+    def metadata(self, request_id: str | None = None) -> Metadata:
+        """What to send beside the message of a call."""
         entries = {
             "x-model-version": self.version,  # a gateway routes by metadata and does not look into messages
             "authorization": self.token and f"Bearer {self.token}",

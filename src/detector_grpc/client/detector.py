@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
 
 from detector_grpc.client.calls import AnswerT, Call, Calls, ResultT
 from detector_grpc.client.errors import CallFailed
+from detector_grpc.client.pictures import JPEG_QUALITY
+from detector_grpc.client.stream.blocking import StreamAnswers
+from detector_grpc.client.stream.encoder import Encoder
 from detector_grpc.rpc import transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from detector_grpc.client.options import DetectOptions
     from detector_grpc.client.pictures import Color, Picture
     from detector_grpc.client.results import DetectionResult
+    from detector_grpc.client.stream.values import FrameT, Mode, Tracking
 
 
 class Detector:
@@ -54,6 +60,7 @@ class Detector:
         self._calls = Calls(model, version, token)
         self._timeout_s = timeout_s
         self._channel = transport.channel(target, tls)
+        self._open_channel = partial(transport.channel, target, tls, own_connection=True)
         self._input_wh: tuple[int, int] | None = None
         self._input_wh_lock = threading.Lock()
 
@@ -97,6 +104,59 @@ class Detector:
         """
         input_wh = self._model_input_wh() if downscale else None
         return self._make(self._calls.detect(picture, color, input_wh, request_id, options))
+
+    @contextmanager
+    def stream(
+        self,
+        frames: Iterable[FrameT],
+        *,
+        mode: Mode = "latest",
+        max_frame_age_s: float | None = None,
+        tracking: Tracking | None = None,
+        downscale: bool = False,
+        color: Color = "RGB",
+        jpeg_quality: int | None = JPEG_QUALITY,
+        reconnect_timeout_s: float = 30.0,
+        **options: Unpack[DetectOptions],
+    ) -> Iterator[StreamAnswers[FrameT]]:
+        """Finds the objects in a stream of frames, and follows them: the context manager of its answers.
+
+        Every frame gets exactly one answer, in order. A frame that cannot be read, sent or looked at is answered with
+        its error, and the stream goes on. When the server stops or the connection breaks, the stream goes on at
+        whatever server answers next, with the same version of the model. It has a connection of its own.
+
+        Args:
+            frames: Pictures as `detect` takes them, or StreamFrames. Read by a thread of its own, no faster than mode
+                and answers allow, and not any more once the context is left. What it raises is raised when all frames
+                before are answered.
+            mode: "latest" for live video: frames are read as they come, and a newer one takes the place of one that
+                waits. "lossless" for recordings: every frame is looked at, and read only when there is room for it.
+            max_frame_age_s: Age at which a frame that still waits, here or at the server, is dropped in mode "latest".
+                Range [0.001, 60]. None: no limit.
+            tracking: How objects keep their identity, see Detection.track_id; None: they have none.
+            downscale: As of `detect`.
+            color: As of `detect`.
+            jpeg_quality: Quality at which pixels are sent as JPEG. Range [1, 100]. None: without compression.
+            reconnect_timeout_s: Longest time without a server that gets on with the frames, in seconds; at the start,
+                too.
+            **options: How detections are chosen, see DetectOptions.
+
+        Raises:
+            CallFailed: No server takes the stream on, at the start or while its answers are read.
+            TypeError: `frames` is one picture.
+            ValueError: There is no such mode, quality or option.
+        """
+        encoder = Encoder(color, jpeg_quality)
+        protocol = self._calls.stream(frames, mode, max_frame_age_s, tracking, reconnect_timeout_s, options)
+        answers = StreamAnswers(frames, protocol, encoder, self._calls, self._open_channel)
+        try:
+            ready = answers.open()
+            if downscale:
+                encoder.input_wh = self._make(self._calls.pinned(ready.model, ready.version).model_input_wh())
+            answers.begin()
+            yield answers
+        finally:
+            answers.close()
 
     def models(self) -> list[ModelVersion]:
         """All versions of all models that the server was asked to hold, sorted by model, then by version."""

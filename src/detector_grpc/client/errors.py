@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from detector_grpc.errors import Violation
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 # Where gRPC carries a google.rpc.Status beside the plain code and message.
 _DETAILS_KEY = "grpc-status-details-bin"
+
+# Names of the canonical codes by number.
+_NAMES: Mapping[int, str] = {number: name for name, number in code_pb2.Code.items()}
 
 
 @dataclass(eq=False)
@@ -54,15 +58,18 @@ class CallFailed(Exception):
         failure = cls(
             code=error.code().name, message=error.details() or "", request_id=str(trailing.get("x-request-id", ""))
         )
-        failure._read_details(trailing.get(_DETAILS_KEY, b""))
+        with contextlib.suppress(DecodeError):  # some proxy's own; code and message stand
+            failure._read_details(status_pb2.Status.FromString(cast("bytes", trailing.get(_DETAILS_KEY, b""))))
         return failure
 
-    def _read_details(self, serialized: str | bytes) -> None:
-        status = status_pb2.Status()
-        try:
-            status.ParseFromString(serialized)
-        except DecodeError:  # some proxy's own; code and message stand
-            return
+    @classmethod
+    def of_status(cls, status: status_pb2.Status, request_id: str = "") -> CallFailed:
+        """Reads the error of a part of a call, such as one frame of a stream."""
+        failure = cls(code=_NAMES.get(status.code, "UNKNOWN"), message=status.message, request_id=request_id)
+        failure._read_details(status)
+        return failure
+
+    def _read_details(self, status: status_pb2.Status) -> None:
         info, bad_request, retry = (
             error_details_pb2.ErrorInfo(),
             error_details_pb2.BadRequest(),

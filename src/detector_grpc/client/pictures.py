@@ -31,16 +31,20 @@ _GREY_DIMENSIONS = 2
 
 
 def image_message(
-    picture: Picture, color: Color, input_wh: tuple[int, int] | None = None
+    picture: Picture,
+    color: Color,
+    input_wh: tuple[int, int] | None = None,
+    jpeg_quality: int | None = None,
 ) -> tuple[image_pb2.Image, image_pb2.ImageSize | None]:
     """Makes the picture of a request.
 
     Args:
-        picture: Files and their bytes are sent as they are, pixels without compression.
+        picture: Files and their bytes are sent as they are.
         color: Order of the channels where `picture` is uint8 (H, W, 3); else of no meaning.
         input_wh: Size of the model's input, in pixels. A picture that is larger is scaled down to fit into it, by the
             server's own rule, and sent as JPEG. A file that cannot be decoded here is sent as it is, so that it is
             always the server that says what is wrong with a picture.
+        jpeg_quality: Quality at which pixels are sent as JPEG. Range [1, 100]. None: without compression.
 
     Returns:
         The picture and, where it was scaled down, the size of the upright picture before.
@@ -53,10 +57,12 @@ def image_message(
     source = Path(picture).read_bytes() if isinstance(picture, str | Path) else picture
     if not isinstance(source, bytes):
         _check(source, color)
-    if input_wh is not None and (shrunk := _shrunk(source, color, input_wh)) is not None:
+    if input_wh is not None and (shrunk := _shrunk(source, color, input_wh, jpeg_quality or JPEG_QUALITY)) is not None:
         return shrunk
     if isinstance(source, bytes):
         return image_pb2.Image(encoded=source), None
+    if jpeg_quality is not None:
+        return _jpeg(_bgr_pixels(source, color), jpeg_quality), None
     return image_pb2.Image(raw=_raw(source, color)), None
 
 
@@ -75,7 +81,7 @@ def _check(pixels: NDArray[np.uint8], color: Color) -> None:
 
 
 def _shrunk(
-    source: bytes | NDArray[np.uint8], color: Color, input_wh: tuple[int, int]
+    source: bytes | NDArray[np.uint8], color: Color, input_wh: tuple[int, int], quality: int
 ) -> tuple[image_pb2.Image, image_pb2.ImageSize] | None:
     """The picture in the size that the model looks at, and its size before; None if it is not larger, or is damaged."""
     try:
@@ -89,9 +95,8 @@ def _shrunk(
     shrunk = cv2.resize(np.ascontiguousarray(pixels), resized_wh, interpolation=cv2.INTER_AREA)
     if shrunk.ndim != _GREY_DIMENSIONS and (isinstance(source, bytes) or color == "RGB"):
         shrunk = cv2.cvtColor(shrunk, cv2.COLOR_RGB2BGR)
-    _, jpeg = cv2.imencode(".jpg", shrunk, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     width, height = stored.image_wh
-    return image_pb2.Image(encoded=jpeg.tobytes()), image_pb2.ImageSize(width=width, height=height)
+    return _jpeg(shrunk, quality), image_pb2.ImageSize(width=width, height=height)
 
 
 def _stored(source: bytes | NDArray[np.uint8]) -> StoredPicture:
@@ -99,6 +104,17 @@ def _stored(source: bytes | NDArray[np.uint8]) -> StoredPicture:
         return open_encoded(source, MAX_PIXELS)
     height, width = source.shape[:2]
     return StoredPicture((width, height), lambda _: source)
+
+
+def _bgr_pixels(pixels: NDArray[np.uint8], color: Color) -> NDArray[np.uint8]:
+    if pixels.ndim == _GREY_DIMENSIONS or color == "BGR":
+        return np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def _jpeg(bgr: cv2.typing.MatLike, quality: int) -> image_pb2.Image:
+    _, file = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    return image_pb2.Image(encoded=file.tobytes())
 
 
 def _raw(pixels: NDArray[np.uint8], color: Color) -> image_pb2.RawImage:

@@ -26,7 +26,10 @@ MAX_RECONNECT_WAIT_S = 10
 # larger one gets gRPC's plain RESOURCE_EXHAUSTED, which also says size and limit.
 TRANSPORT_MARGIN_BYTES = 1024 * 1024
 
-Options = list[tuple[str, int]]
+# Else every caller would be at the first of several addresses until it fails.
+_SHUFFLED = '{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}'
+
+Options = list[tuple[str, int | str]]
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,30 @@ class TlsFiles:
     authority: Path | None = None
 
 
-def channel(target: str, tls: TlsFiles | None = None) -> grpc.Channel:
-    """A blocking channel to `host:port`.
+def channel(target: str, tls: TlsFiles | None = None, *, own_connection: bool = False) -> grpc.Channel:
+    """A blocking channel.
+
+    Args:
+        target: "host:port", or several addresses as gRPC writes them, "ipv4:10.0.0.1:50051,10.0.0.2:50051".
+        tls: Certificates, or None for no TLS.
+        own_connection: Whether it shares no connection with other channels to the same target, and begins at any of its
+            addresses instead of the first.
 
     Raises:
         SetupInvalid: A TLS file cannot be read.
     """
+    options = _client_options(own_connection=own_connection)
     if tls is None:
-        return grpc.insecure_channel(target, _client_options())
-    return grpc.secure_channel(target, _channel_credentials(tls), _client_options())
+        return grpc.insecure_channel(target, options)
+    return grpc.secure_channel(target, _channel_credentials(tls), options)
 
 
-def aio_channel(target: str, tls: TlsFiles | None = None) -> grpc.aio.Channel:
+def aio_channel(target: str, tls: TlsFiles | None = None, *, own_connection: bool = False) -> grpc.aio.Channel:
     """As `channel`, for asyncio; bound to the running loop."""
+    options = _client_options(own_connection=own_connection)
     if tls is None:
-        return grpc.aio.insecure_channel(target, _client_options())
-    return grpc.aio.secure_channel(target, _channel_credentials(tls), _client_options())
+        return grpc.aio.insecure_channel(target, options)
+    return grpc.aio.secure_channel(target, _channel_credentials(tls), options)
 
 
 def aio_server(
@@ -105,8 +116,10 @@ def bind(server: grpc.aio.Server, address: str, setting: str, tls: TlsFiles | No
         ) from None
 
 
-def _client_options() -> Options:
+def _client_options(*, own_connection: bool) -> Options:
+    own: Options = [("grpc.use_local_subchannel_pool", 1), ("grpc.service_config", _SHUFFLED)] if own_connection else []
     return [
+        *own,
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", CLIENT_PING_INTERVAL_S * 1000),
