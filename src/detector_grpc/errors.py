@@ -13,6 +13,7 @@
     ├── DeadlineExpired         the caller's deadline passed before the work began
     ├── ReceiveTimeout          the caller's fault: sent its request too slowly
     ├── AnswersNotRead          the caller's fault: does not read what a stream answers
+    ├── TrackingNotInstalled    the operator's fault, or the caller's: a stream asks for identities that nobody can give
     ├── ResumeTokenInvalid      the caller's fault: a stream cannot go on with this token
     ├── ResumeTokenExpired      the caller's fault: a stream cannot go on that late
     ├── Unauthenticated         the caller's fault: no valid credentials
@@ -273,6 +274,18 @@ class AnswersNotRead(DetectorError):
     def __init__(self, timeout_s: float) -> None:
         super().__init__(
             f"the answers of the stream were not read for {timeout_s:g} s", {"timeoutMs": f"{timeout_s * 1e3:.0f}"}
+        )
+
+
+class TrackingNotInstalled(DetectorError):
+    """Expected. The stream asks for identities of objects, and this server was installed without `tracking`."""
+
+    reason = "TRACKING_NOT_INSTALLED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server was installed without tracking; whoever runs it adds it by "
+            "`pip install 'detector-grpc[tracking]'`"
         )
 
 

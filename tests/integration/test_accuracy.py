@@ -5,28 +5,26 @@ Photos and models are not part of the project; they lie in `shared/data` beside 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import onnxruntime
 import pytest
-import yaml
 from support.calls import SERVING, connected, encoded_request, raw_request
 from support.precision import Annotations, Found
-from support.reference import CONFIDENCE, MOST, REFERENCES
+from support.reference import CONFIDENCE, DATA, MODELS, MOST, REFERENCES, coco_class_names, coco_repository
 from support.servers import server_process
 
 from detector_grpc._gen.detector.v1.detection_pb2 import DetectOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.calls import Client
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
-CODES, PHOTOS, MODELS = DATA / "codes", DATA / "voc100", DATA / "models"
+CODES, PHOTOS = DATA / "codes", DATA / "voc100"
 
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the photos and models are not beside the project")
 
@@ -60,14 +58,7 @@ def test_the_bundled_models_are_as_precise_as_when_they_were_trained(
 @pytest.fixture(scope="module")
 def coco(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of a server of all models of `shared/data`, each as the version of its name."""
-    repository = tmp_path_factory.mktemp("models")
-    class_names = (MODELS / "coco80.names").read_text(encoding="utf-8").split("\n")[:80]
-    for version, reference in REFERENCES.items():
-        folder = repository / "coco" / version
-        folder.mkdir(parents=True)
-        (folder / "model.onnx").symlink_to(MODELS / reference.file)
-        manifest = {"class_names": class_names, **reference.manifest}
-        (folder / "manifest.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    repository = coco_repository(tmp_path_factory.mktemp("models"), REFERENCES)
     with server_process(repository=repository) as server, connected(server.address) as client:
         client.wait_for_status(SERVING)
         yield client
@@ -82,9 +73,8 @@ def test_models_of_others_are_as_precise_as_in_plain_onnx_runtime(coco: Client, 
 
     found = served(coco, PHOTOS, annotations.pictures, version=version, options=options)
     session = onnxruntime.InferenceSession(str(MODELS / reference.file), providers=["CPUExecutionProvider"])
-    class_names = (MODELS / "coco80.names").read_text(encoding="utf-8").split("\n")[:80]
     expected = {
-        picture: reference.detect(session, PHOTOS / "images" / name, class_names)
+        picture: reference.detect(session, PHOTOS / "images" / name, coco_class_names())
         for picture, name in annotations.pictures.items()
     }
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
+import yaml
 
 from support.precision import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import onnxruntime
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+MODELS = DATA / "models"
 
 CONFIDENCE = 0.001
 MOST = 100
@@ -122,3 +126,19 @@ REFERENCES = {
     "yolox_nano_v5layout": Reference("yolox_nano_v5layout.onnx", 0.65, 0.538, YOLOX_DECODED, padded_bgr, as_it_is),
     "fastestdet": Reference("fastestdet.onnx", 0.7, 0.303, STRETCHED, stretched, as_it_is),
 }
+
+
+def coco_class_names() -> list[str]:
+    return (MODELS / "coco80.names").read_text(encoding="utf-8").split("\n")[:80]
+
+
+def coco_repository(folder: Path, versions: Iterable[str]) -> Path:
+    """A repository of the model `coco`, whose versions are models of `shared/data`."""
+    for version in versions:
+        reference = REFERENCES[version]
+        path = folder / "coco" / version
+        path.mkdir(parents=True)
+        (path / "model.onnx").symlink_to(MODELS / reference.file)
+        manifest = {"class_names": coco_class_names(), **reference.manifest}
+        (path / "manifest.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    return folder

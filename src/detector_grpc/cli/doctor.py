@@ -18,11 +18,12 @@ from rich.table import Table
 from detector_grpc import app
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.options import with_settings
-from detector_grpc.errors import DetectorError, SetupInvalid
+from detector_grpc.errors import DetectorError, SetupInvalid, TrackingNotInstalled
 from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.registry import open_version
 from detector_grpc.serving.session import import_onnxruntime
+from detector_grpc.serving.tracking import import_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +75,7 @@ def doctor(settings: Settings, *, as_json: bool) -> None:
 def _examine(settings: Settings) -> Iterator[Finding]:
     yield from _runtime(settings)
     yield from _models(settings)
+    yield _tracking()
     yield _threads(settings)
     yield _memory(settings)
     yield from _ports(settings)
@@ -135,6 +137,14 @@ def _models(settings: Settings) -> Iterator[Finding]:
             f"{default[0]} {default[1]} is the default and not there (DETECTOR_MODELS_DEFAULT_MODEL, …_DEFAULT_VERSION)"
         )
         yield Finding("default version", "warning", detail)
+
+
+def _tracking() -> Finding:
+    try:
+        import_assignment()
+    except TrackingNotInstalled as error:
+        return Finding("tracking", "warning", error.message)
+    return Finding("tracking", "ok", "streams may ask for identities of objects")
 
 
 def _threads(settings: Settings) -> Finding:

@@ -15,6 +15,7 @@ from detector_grpc.rpc.stream import DetectStream
 from detector_grpc.rpc.stream_messages import parse_config
 from detector_grpc.serving.outcome import CURRENT_CALL, Outcome
 from detector_grpc.serving.pipeline import EncodedImage
+from detector_grpc.serving.tracking import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest, DetectResponse
     from detector_grpc._gen.detector.v1.stream_pb2 import StreamDetectRequest, StreamDetectResponse
     from detector_grpc.rpc.stream import StreamLimits
+    from detector_grpc.rpc.stream_messages import StreamConfig
     from detector_grpc.serving.budget import ByteBudget
     from detector_grpc.serving.outcome import Call
     from detector_grpc.serving.pipeline import Result
@@ -111,6 +113,7 @@ class DetectorService(DetectorServiceServicer):
         model, version = config.model, config.version or _routed_version(context)
         if resumption is not None:
             model, version = _continued(resumption, model, version)
+        tracker = await _tracker(config, resumption)
         if self._draining:
             raise ShuttingDown
         found, loaded = self._registry.ready(model, version)
@@ -123,7 +126,7 @@ class DetectorService(DetectorServiceServicer):
             self._scheduler,
             self._budget,
             self._tokens,
-            None,
+            tracker,
             self._stream_limits,
             self._observe,
         )
@@ -159,6 +162,12 @@ def _continued(resumption: Resumption, model: str, version: str) -> tuple[str, s
     if wrong:
         raise InvalidRequest(wrong)
     return resumption.model, resumption.version
+
+
+async def _tracker(config: StreamConfig, resumption: Resumption | None) -> Tracker | None:
+    if config.tracking is None:
+        return None
+    return await asyncio.to_thread(Tracker, *config.tracking, resumption.last_track_id if resumption else 0)
 
 
 def _answer(

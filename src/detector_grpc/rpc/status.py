@@ -48,6 +48,7 @@ CODES: dict[type[DetectorError], grpc.StatusCode] = {
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.ReceiveTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.AnswersNotRead: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.TrackingNotInstalled: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ResumeTokenInvalid: grpc.StatusCode.INVALID_ARGUMENT,
     errors.ResumeTokenExpired: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,

@@ -135,7 +135,7 @@ class DetectStream:
         self._notes: deque[stream_pb2.StreamDetectResponse] = deque()
         self._reader: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
-        self._no_more_frames = False
+        self._no_more_frames = self._drain_due = False
         self._changed, self._room, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def run(self, messages: Messages, write: Write) -> None:
@@ -161,12 +161,8 @@ class DetectStream:
         """Takes no more frames; the caller is told where to go on, and gets the answers to those that were taken."""
         if self._no_more_frames or self._reader is None:
             return
-        self._no_more_frames = True
+        self._no_more_frames = self._drain_due = True
         self._reader.cancel()
-        last_track_id = self._tracker.last_track_id if self._tracker else 0
-        token = self._tokens.issue(Resumption(self._call.model, self._call.version, self._last_frame_id, last_track_id))
-        drain = stream_pb2.Drain(resume_token=token, last_frame_id=self._last_frame_id)
-        self._notes.append(stream_pb2.StreamDetectResponse(drain=drain))
         self._changed.set()
 
     async def end(self) -> None:
@@ -266,6 +262,9 @@ class DetectStream:
     async def _answer_all(self, write: Write) -> None:
         while True:
             self._changed.clear()
+            if self._drain_due:
+                self._drain_due = False
+                self._notes.append(self._drained())
             while self._notes:
                 await self._send(write, self._notes.popleft())
             for frame in self._book.answers():
@@ -322,6 +321,16 @@ class DetectStream:
             request_id=self._call.request_id,
         )
         return stream_pb2.StreamDetectResponse(ready=ready)
+
+    def _drained(self) -> stream_pb2.StreamDetectResponse:
+        """To be made between two frames: from here on, the stream that goes on gives the identities."""
+        last_track_id = 0
+        if self._tracker is not None:
+            self._tracker.close()
+            last_track_id = self._tracker.last_track_id
+        token = self._tokens.issue(Resumption(self._call.model, self._call.version, self._last_frame_id, last_track_id))
+        drain = stream_pb2.Drain(resume_token=token, last_frame_id=self._last_frame_id)
+        return stream_pb2.StreamDetectResponse(drain=drain)
 
     def _resolved(self, options: RequestedOptions) -> DetectOptions:
         spec = self.loaded.spec

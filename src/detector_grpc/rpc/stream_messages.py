@@ -43,7 +43,7 @@ class TrackingConfig(NamedTuple):
     """How objects are followed; fields as in the contract."""
 
     max_lost_frames: int
-    min_confidence: float | None
+    min_confidence: float
 
 
 class StreamConfig(NamedTuple):
@@ -172,7 +172,7 @@ def _tracking(tracking: stream_pb2.Tracking, violations: list[Violation]) -> Tra
         violations.append(
             Violation("config.tracking.max_lost_frames", f"must be in [1, {MAX_LOST_FRAMES}], got {lost}")
         )
-    confidence = tracking.min_confidence if tracking.HasField("min_confidence") else None
-    if confidence is not None and not 0 <= confidence <= 1:  # false for NaN, too
+    confidence = tracking.min_confidence  # unset it is 0: whatever the stream's thresholds let through
+    if not 0 <= confidence <= 1:  # false for NaN, too
         violations.append(Violation("config.tracking.min_confidence", f"must be in [0, 1], got {confidence:g}"))
     return TrackingConfig(lost, confidence)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +70,19 @@ def test_a_provider_that_is_not_there_is_a_fault_that_names_those_that_are() -> 
     exit_code, findings = examine("--demo", "--runtime-provider", "CUDAExecutionProvider")
     assert exit_code == 1
     assert "CPUExecutionProvider" in findings["provider"]["detail"]
+
+
+def test_tracking_is_said_to_be_there() -> None:
+    _, findings = examine("--demo")
+    assert findings["tracking"]["verdict"] == "ok"
+
+
+def test_tracking_that_is_not_installed_is_a_warning_that_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    exit_code, findings = examine("--demo")
+    assert exit_code == 0
+    assert findings["tracking"]["verdict"] == "warning"
+    assert "detector-grpc[tracking]" in findings["tracking"]["detail"]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ SAMPLES: list[DetectorError] = [
     errors.DeadlineExpired(0.5),
     errors.ReceiveTimeout(30),
     errors.AnswersNotRead(30),
+    errors.TrackingNotInstalled(),
     errors.ResumeTokenInvalid(),
     errors.ResumeTokenExpired(700, 600),
     errors.Unauthenticated("the bearer token is not known"),
