@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from detector_grpc import app
 from detector_grpc.cli.connection import json_option
@@ -65,8 +66,7 @@ def doctor(settings: Settings, *, as_json: bool) -> None:
     else:
         table = Table("", "what", "found")
         for finding in findings:
-            colour = _COLOURS[finding.verdict]
-            table.add_row(f"[{colour}]{finding.verdict}[/]", finding.what, finding.detail)
+            table.add_row(Text(finding.verdict, _COLOURS[finding.verdict]), Text(finding.what), Text(finding.detail))
         Console().print(table)
     if any(finding.verdict == "fault" for finding in findings):
         sys.exit(1)

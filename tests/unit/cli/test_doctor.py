@@ -44,6 +44,12 @@ def test_table_says_the_same_as_json() -> None:
     assert "256 x 256" in result.stdout
 
 
+def test_the_table_shows_brackets_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(main, ["doctor", *FREE_PORTS, "--demo"])
+    assert "detector-grpc[tracking]" in result.stdout
+
+
 def test_no_models_is_a_fault_that_says_what_to_set() -> None:
     exit_code, findings = examine()
     assert exit_code == 1
