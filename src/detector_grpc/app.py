@@ -19,7 +19,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from pythonjsonlogger.json import JsonFormatter
 
-from detector_grpc.errors import SetupInvalid, ShuttingDown
+from detector_grpc.errors import SetupInvalid, ShuttingDown, listed
 from detector_grpc.interceptors.auth import AuthInterceptor
 from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.interceptors.calls import CallsInterceptor
@@ -39,7 +39,7 @@ from detector_grpc.serving.loader import Loader
 from detector_grpc.serving.memory import use_one_heap
 from detector_grpc.serving.outcome import Observers
 from detector_grpc.serving.registry import Registry
-from detector_grpc.serving.repository import Sources, mounted
+from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import SHED_REASONS, Scheduler
 from detector_grpc.serving.session import OnnxSession, import_onnxruntime
@@ -107,9 +107,23 @@ def model_sources(settings: Settings) -> Sources:
 
 
 def default_model(settings: Settings, sources: Sequence[VersionSource]) -> str:
-    """The model that answers where a call names none: as set, else the only one, else a conventional name."""
-    models = {source.model for source in sources}
+    """The model that answers where a call names none: as set, else the only one, else a conventional name.
+
+    The bundled model counts only where there is no other.
+    """
+    own = {source.model for source in sources if not source.path.is_relative_to(BUNDLED)}
+    models = own or {source.model for source in sources}
     return settings.models.default_model or (models.pop() if len(models) == 1 else FALLBACK_MODEL)
+
+
+def no_models(settings: Settings) -> str:
+    """Why there is nothing to serve, and what to do about it."""
+    repository = settings.models.repository
+    if repository is None:
+        return "there are no models: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo"
+    strays = [str(path.relative_to(repository)) for path in sorted(repository.glob("**/*.onnx"))]
+    found = f"; there are {listed(strays)}" if strays else ""
+    return f"there are no models: {repository} has no <model>/<version>/{MODEL_FILE}{found}"
 
 
 def open_session(settings: Settings) -> Callable[[Path], OnnxSession]:
@@ -120,6 +134,12 @@ def open_session(settings: Settings) -> Callable[[Path], OnnxSession]:
 def workers(settings: Settings) -> int:
     """Pictures looked at at once: as set, else one per processor that this process may use."""
     return settings.runtime.workers or cpu_limit()
+
+
+def tls_files(settings: Settings) -> TlsFiles | None:
+    """The server's end of encrypted connections; None for no encryption."""
+    tls = settings.tls
+    return TlsFiles(tls.certificate, tls.private_key, tls.client_authority) if tls.certificate else None
 
 
 def request_memory_bytes(settings: Settings) -> int:
@@ -217,7 +237,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
         reflection=settings.server.reflection,
     )
     admin = AdminServer(registry, loader, interceptors([log_call]), reflection=settings.server.reflection)
-    host, admin_host, tls = settings.server.host, settings.server.admin_host, _tls(settings)
+    host, admin_host, tls = settings.server.host, settings.server.admin_host, tls_files(settings)
     with _metrics_server(host, settings.server.metrics_port, collectors) as metrics_port:
         port = server.bind(_join(host, settings.server.port), tls)
         admin_port = admin.bind(_join(admin_host, settings.server.admin_port), tls)
@@ -234,7 +254,13 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
             },
         )
         if not configured:
-            log.error("there are no models: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo")
+            log.error("%s; going on, NOT_SERVING", no_models(settings))
+        elif not registry.has_default:
+            log.warning(
+                "calls that name no model or version will fail: the default is not held "
+                "(DETECTOR_MODELS_DEFAULT_MODEL, DETECTOR_MODELS_DEFAULT_VERSION)",
+                extra={"model": registry.default_model, "version": registry.default_version},
+            )
         loading = asyncio.create_task(_load(loader, on_ready, Addresses(host, port, metrics_port)))
         loading.add_done_callback(stopping.fail)
         await stopping.begun.wait()
@@ -289,11 +315,6 @@ def _resume_key(file: Path | None) -> bytes:
         wanted = f"at least {MIN_RESUME_KEY_BYTES} bytes are needed, there are {len(key)}"
         raise SetupInvalid([f"{file} (DETECTOR_STREAMS_RESUME_KEY_FILE): {wanted}"])
     return key
-
-
-def _tls(settings: Settings) -> TlsFiles | None:
-    tls = settings.tls
-    return TlsFiles(tls.certificate, tls.private_key, tls.client_authority) if tls.certificate else None
 
 
 def _join(host: str, port: int) -> str:

@@ -131,9 +131,9 @@ class ModelNotFound(DetectorError):
 
     reason = "MODEL_NOT_FOUND"
 
-    def __init__(self, model: str) -> None:
-        named = f'model "{model}"' if model else "a default model"
-        super().__init__(f"this server does not hold {named}", {"model": model})
+    def __init__(self, model: str, held: Sequence[str] = ()) -> None:
+        there_are = f"it holds {listed(held)}" if held else "it holds none"
+        super().__init__(f'this server does not hold model "{model}"; {there_are}', {"model": model})
         self.resource = f"models/{model}"
 
 
@@ -142,9 +142,11 @@ class VersionNotHeld(DetectorError):
 
     reason = "MODEL_VERSION_NOT_HELD"
 
-    def __init__(self, model: str, version: str) -> None:
+    def __init__(self, model: str, version: str, held: Sequence[str] = ()) -> None:
+        there_are = f"it holds {listed(held)}" if held else "it holds none"
         super().__init__(
-            f'this server does not hold version "{version}" of model "{model}"', {"model": model, "version": version}
+            f'this server does not hold version "{version}" of model "{model}"; {there_are}',
+            {"model": model, "version": version},
         )
         self.resource = f"models/{model}/versions/{version}"
 

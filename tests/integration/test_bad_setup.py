@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from support.calls import NOT_SERVING, SERVING, connected, encoded_request
+from support.certificates import Authority
 from support.onnx_files import tiny_onnx
 from support.pictures import png, qr_picture
 from support.servers import BUNDLED_MODELS, failed_start, server_process
@@ -142,14 +143,33 @@ class TestServerWithoutModels:
     def test_stays_not_serving_and_says_what_to_set(self) -> None:
         with server_process() as server, connected(server.address) as client:
             logged = server.wait_for_log(
-                "there are no models: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo"
+                "there are no models: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo; going on, NOT_SERVING"
             )
 
             assert logged["level"] == "ERROR"
             assert client.status() == NOT_SERVING
 
+    def test_a_repository_without_versions_says_what_lies_there_instead(self, tmp_path: Path) -> None:
+        tiny_onnx(tmp_path / "street" / "v1" / "yolo.onnx")
+        with server_process(repository=tmp_path) as server:
+            logged = server.wait_for_log(
+                f"there are no models: {tmp_path} has no <model>/<version>/model.onnx; there are street/v1/yolo.onnx; "
+                "going on, NOT_SERVING"
+            )
+        assert logged["level"] == "ERROR"
+
 
 class TestSetup:
+    def test_with_a_certificate_and_the_key_of_another_names_both(self, tmp_path: Path) -> None:
+        authority = Authority("test")
+        certificate, _ = authority.server().write(tmp_path, "one")
+        _, key = authority.server().write(tmp_path, "other")
+
+        code, said = failed_start(tls_certificate=certificate, tls_private_key=key)
+
+        assert code == SETUP_EXIT_CODE
+        assert f"{certificate} and {key} are no PEM files of a certificate and its private key" in said
+
     def test_with_a_port_in_use_names_the_address(self) -> None:
         with server_process() as first:
             code, said = failed_start(server_port=first.port)

@@ -105,6 +105,6 @@ def _sentence(failure: CallFailed, address: str) -> str:
     # gRPC puts its whole path to the cause before it, and at times a bracket or its own verdict behind it.
     cause = failure.message.removesuffix(": OK").rpartition(": ")[2].rstrip("]")
     return (
-        f"no answer from {address} ({cause}). Is a server running there? "
-        "`detector-grpc serve` starts one; --address names another."
+        f"no answer from {address} ({cause}). Is a server running there (`detector-grpc serve` starts one, --address "
+        "names another), and is the connection encrypted on both sides or on neither (--tls, --tls-ca, --tls-cert)?"
     )

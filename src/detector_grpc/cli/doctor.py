@@ -21,6 +21,7 @@ from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.options import with_settings
 from detector_grpc.errors import DetectorError, SetupInvalid, TrackingNotInstalled
 from detector_grpc.interceptors.callers import read_callers
+from detector_grpc.rpc.transport import check_server_files
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.registry import open_version
 from detector_grpc.serving.session import import_onnxruntime
@@ -119,7 +120,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
         yield Finding("models", "fault", error.message)
         return
     if not sources:
-        yield Finding("models", "fault", "none: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo")
+        yield Finding("models", "fault", app.no_models(settings))
     for source in sources:
         what = f"{source.model} {source.version}"
         try:
@@ -189,10 +190,14 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _access(settings: Settings) -> Iterator[Finding]:
-    files = settings.tls.model_dump()
-    for name, path in files.items():
-        if path is not None and not os.access(path, os.R_OK):
-            yield Finding("TLS", "fault", f"cannot read {path} (DETECTOR_TLS_{name.upper()})")
+    tls = app.tls_files(settings)
+    if tls is not None:
+        try:
+            check_server_files(tls)
+        except SetupInvalid as error:
+            yield Finding("TLS", "fault", error.message)
+        else:
+            yield Finding("TLS", "ok", f"{tls.certificate}")
     if settings.auth.callers_file is not None:
         try:
             callers = read_callers(settings.auth.callers_file)

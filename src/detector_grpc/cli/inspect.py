@@ -12,8 +12,10 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from detector_grpc.cli.connection import json_option
-from detector_grpc.cli.version import with_version
+from detector_grpc.cli.version import MAX_PIXELS, with_version
+from detector_grpc.serving import golden
 from detector_grpc.serving.manifest import read_manifest
+from detector_grpc.serving.pipeline import Pipeline
 from detector_grpc.serving.spec import ModelSpec, resolve
 
 if TYPE_CHECKING:
@@ -36,12 +38,13 @@ def inspect(
     """Say how a model file would be served, and why.
 
     VERSION is a model file, or a folder with `model.onnx` and perhaps `manifest.yaml`. The exit code is 1 if it cannot
-    be served; what the file says of itself is shown all the same.
+    be served, or does not reproduce its golden pictures; what the file says of itself is shown all the same.
     """
     session = open_session(source.path)
     if not as_json and not as_manifest:
         Console().print(_file(source, session.signature))
     spec = resolve(read_manifest(source.manifest_path), session)
+    golden.check(source.golden_path, Pipeline(spec, session, MAX_PIXELS))
     if as_manifest:
         click.echo(yaml.safe_dump(spec.as_manifest(), sort_keys=False, allow_unicode=True), nl=False)
     elif as_json:

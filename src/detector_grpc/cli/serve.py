@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from detector_grpc import app
-from detector_grpc.cli.demo import show_demo
+from detector_grpc.cli.demo import demo
 from detector_grpc.cli.options import with_settings
 
 if TYPE_CHECKING:
@@ -21,4 +21,4 @@ def serve(settings: Settings) -> None:
 
     With --demo it also looks at a bundled picture once it is ready, and shows what to do next.
     """
-    app.run(settings, show_demo if settings.demo else None)
+    app.run(settings, demo(settings) if settings.demo else None)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.interceptors.auth import Callers, Grant
 from detector_grpc.interceptors.rpc_classes import RpcClass
+from detector_grpc.validation import faults
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,8 +47,7 @@ def read_callers(path: Path) -> Callers:
     try:
         entries = _ENTRIES.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        faults = [f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise SetupInvalid(faults) from error
+        raise SetupInvalid([f"{path}: {fault}" for fault in faults(error)]) from error
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that does not exist
         raise SetupInvalid([f"cannot read the file of callers {path}: {error}"]) from error
     wrong = [entry.caller for entry in entries if (entry.token_sha256 is None) == (entry.identity is None)]

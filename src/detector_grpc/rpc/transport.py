@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -12,7 +14,6 @@ from detector_grpc.errors import SetupInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 # A caller may ping an idle connection this often; the client's own interval must be longer (gRPC answers a caller that
 # pings faster with GOAWAY "too_many_pings").
@@ -43,9 +44,9 @@ class TlsFiles:
             mandatory (mTLS). For a client: None means the system's trust store.
     """
 
-    certificate: Path | None = None
-    private_key: Path | None = None
-    authority: Path | None = None
+    certificate: Path | str | None = None
+    private_key: Path | str | None = None
+    authority: Path | str | None = None
 
 
 def channel(target: str, tls: TlsFiles | None = None, *, own_connection: bool = False) -> grpc.Channel:
@@ -136,17 +137,42 @@ def _channel_credentials(tls: TlsFiles) -> grpc.ChannelCredentials:
     )
 
 
-def _server_credentials(tls: TlsFiles) -> grpc.ServerCredentials:
-    certificate, key = _read(tls.certificate), _read(tls.private_key)
-    if certificate is None or key is None:
+def check_server_files(tls: TlsFiles) -> None:
+    """Refuses what gRPC would take without a word, and then refuse every connection for.
+
+    Raises:
+        SetupInvalid: A file cannot be read or is none of its kind, or certificate and key do not belong together.
+    """
+    if tls.certificate is None or tls.private_key is None:
         raise SetupInvalid(["TLS needs both a certificate and its private key"])
+    for file in (tls.certificate, tls.private_key, tls.authority):
+        _read(file)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certificate, tls.private_key, password="")
+    except (ssl.SSLError, ValueError):
+        raise SetupInvalid(
+            [f"{tls.certificate} and {tls.private_key} are no PEM files of a certificate and its private key"]
+        ) from None
+    try:
+        if tls.authority is not None:
+            context.load_verify_locations(tls.authority)
+    except (ssl.SSLError, ValueError):
+        raise SetupInvalid([f"{tls.authority} is no PEM file of certificates"]) from None
+
+
+def _server_credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    check_server_files(tls)
+    certificate, key = _read(tls.certificate), _read(tls.private_key)
     return grpc.ssl_server_credentials(
-        [(key, certificate)], root_certificates=_read(tls.authority), require_client_auth=tls.authority is not None
+        [(key or b"", certificate or b"")],
+        root_certificates=_read(tls.authority),
+        require_client_auth=tls.authority is not None,
     )
 
 
-def _read(path: Path | None) -> bytes | None:
+def _read(path: Path | str | None) -> bytes | None:
     try:
-        return None if path is None else path.read_bytes()
+        return None if path is None else Path(path).read_bytes()
     except OSError as error:
         raise SetupInvalid([f"cannot read the TLS file {path}: {error.strerror}"]) from error

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from detector_grpc.errors import ImageError, ModelInvalid
 from detector_grpc.serving.options import MAX_DETECTIONS, RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage
+from detector_grpc.validation import faults
 from detector_grpc.vision.boxes import iou_matrix
 
 if TYPE_CHECKING:
@@ -120,8 +121,7 @@ def read(folder: Path) -> Golden:
     try:
         return Golden.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors())
-        raise ModelInvalid(f"{path}: {'; '.join(faults)}") from error
+        raise ModelInvalid(f"{path}: {'; '.join(faults(error))}") from error
     except OSError as error:
         raise ModelInvalid(f"{path}: cannot be read: {error.strerror}") from error
 

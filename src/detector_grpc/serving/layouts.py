@@ -102,15 +102,16 @@ def recognise(
     if not counted:
         seen = " or ".join(sorted({str(layout.classes) for layout in fitting}))
         shapes = ", ".join(map(str, outputs))
-        raise ModelInvalid(f"{class_source} has {class_count} class names, the outputs {shapes} have {seen} classes")
+        raise ModelInvalid(f"{class_source} has {class_count} class names, but there are {seen} classes in {shapes}")
     # What the exporter put into the graph to find each object once is there to be used.
     best = [layout for layout in counted if layout.head == "end_to_end"] or counted
     if len(best) > 1:
         heads, arrays = ", ".join(sorted({layout.head for layout in best})), {layout.outputs for layout in best}
         which = ", and `outputs` to what it reads" if len(arrays) > 1 else ""
+        names = "`class_names`, or " if class_count is None and len({layout.classes for layout in best}) > 1 else ""
         raise ModelInvalid(
-            f"{', '.join(map(str, outputs))} could be read in several ways: set `head` in manifest.yaml to one of "
-            f"{heads}{which}"
+            f"{', '.join(map(str, outputs))} could be read in several ways: set {names}`head` in manifest.yaml to one "
+            f"of {heads}{which}"
         )
     return best[0]
 

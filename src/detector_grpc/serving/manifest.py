@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detector_grpc.errors import ModelInvalid
 from detector_grpc.serving.options import MAX_DETECTIONS
+from detector_grpc.validation import faults
 from detector_grpc.vision.heads import HeadName
 from detector_grpc.vision.letterbox import Resize
 from detector_grpc.vision.tensor import ColorOrder
@@ -99,7 +100,6 @@ def read_manifest(path: Path) -> Manifest:
         content = yaml.safe_load(text)
         return Manifest.model_validate({} if content is None else content)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors())
-        raise ModelInvalid(f"{path}: {'; '.join(faults)}") from error
+        raise ModelInvalid(f"{path}: {'; '.join(faults(error))}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ModelInvalid(f"{path}: is not YAML: {error}") from error

@@ -99,6 +99,11 @@ class Registry:
         """Whether every version of the start has settled, and at least one version is READY."""
         return self.started and any(version.state is ModelState.READY for version in self._versions.values())
 
+    @property
+    def has_default(self) -> bool:
+        """Whether the version that answers where nothing is named is held."""
+        return (self.default_model, self.default_version) in self._versions
+
     def is_default(self, model: str, version: str) -> bool:
         """Whether calls that name nothing mean this version."""
         return (model, version) == (self.default_model, self.default_version)
@@ -116,8 +121,8 @@ class Registry:
         if found is not None:
             return found
         if model in self._models or any(held == model for held, _ in self._versions):
-            raise VersionNotHeld(model, version)
-        raise ModelNotFound(model)
+            raise VersionNotHeld(model, version, sorted(each for held, each in self._versions if held == model))
+        raise ModelNotFound(model, sorted({held for held, _ in self._versions}))
 
     def ready(self, model: str, version: str) -> tuple[ModelVersion, LoadedModel]:
         """As `find`, if it can answer.

@@ -62,7 +62,7 @@ def test_of_a_file_that_stays_ambiguous_is_shown_what_it_says_and_what_to_set(tm
     told = inspect(tiny_onnx(tmp_path / "street.onnx", output_shape=(1, 84, 8)))
     assert told.exit_code == 1
     assert "output0 float32 [1, 84, 8]" in told.output
-    assert "set `head` in manifest.yaml to one of cxcywh, yolov5, yolox" in told.output
+    assert "set `class_names`, or `head` in manifest.yaml to one of cxcywh, yolov5, yolox" in told.output
     (tmp_path / "street.yaml").write_text("head: yolox")
     assert inspect(tmp_path / "street.onnx").exit_code == 0
 

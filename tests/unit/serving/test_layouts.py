@@ -122,7 +122,7 @@ def test_what_could_be_read_in_several_ways_is_refused_with_the_ways_and_the_key
 ) -> None:
     with pytest.raises(ModelInvalid) as caught:
         read(found, names=names, input_hw=(416, 416))
-    assert f"could be read in several ways: set `head` in manifest.yaml to one of {heads}" in caught.value.message
+    assert f"`head` in manifest.yaml to one of {heads}" in caught.value.message
     for output in found:
         assert str(output) in caught.value.message
 
@@ -152,4 +152,4 @@ def test_an_output_that_no_head_reads_is_refused_and_shown(shape: tuple[int, ...
 def test_names_that_fit_no_reading_are_refused_with_all_counts() -> None:
     with pytest.raises(ModelInvalid) as caught:
         read(outputs((1, CELLS, 84)), names=3)
-    assert caught.value.message == "manifest.yaml has 3 class names, the outputs a [1, 8400, 84] have 79 or 80 classes"
+    assert caught.value.message == "manifest.yaml has 3 class names, but there are 79 or 80 classes in a [1, 8400, 84]"

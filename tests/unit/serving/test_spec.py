@@ -157,7 +157,7 @@ def test_names_of_the_manifest_come_before_those_of_the_file() -> None:
 )
 def test_names_must_be_as_many_as_classes(manifest: dict[str, object], metadata: dict[str, str], source: str) -> None:
     message = refusal(manifest, metadata=metadata)
-    assert message == f"{source} has 3 class names, the outputs output0 [1, 6, 21] have 2 classes"
+    assert message == f"{source} has 3 class names, but there are 2 classes in output0 [1, 6, 21]"
 
 
 def test_names_must_differ() -> None:
@@ -177,7 +177,7 @@ def test_thresholds_of_classes_that_do_not_exist_are_all_named() -> None:
 
 def test_outputs_that_the_manifest_names_are_the_only_ones_looked_at() -> None:
     two = {"coarse": np.zeros((1, 6, 21), np.float32), "fine": np.zeros((1, 7, 84), np.float32)}
-    assert "set `head` in manifest.yaml" in refusal(outputs=two)
+    assert "`head` in manifest.yaml" in refusal(outputs=two)
     assert resolved({"outputs": ["fine"]}, outputs=two).layout == Layout("cxcywh", ("fine",), classes=3)
     assert "`outputs` names ['fin']; the outputs are coarse" in refusal({"outputs": ["fin"]}, outputs=two)
 
