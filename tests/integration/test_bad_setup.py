@@ -143,7 +143,8 @@ class TestServerWithoutModels:
     def test_stays_not_serving_and_says_what_to_set(self) -> None:
         with server_process() as server, connected(server.address) as client:
             logged = server.wait_for_log(
-                "there are no models: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo; going on, NOT_SERVING"
+                "there are no models: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo; "
+                "going on, NOT_SERVING"
             )
 
             assert logged["level"] == "ERROR"

@@ -26,6 +26,17 @@ _ADDRESS = click.option(
     help="Server or gateway to call.",
 )
 _OPTIONAL_ADDRESS = click.option("--address", metavar="HOST:PORT", help="Server or gateway to call, if any.")
+_ADMIN_ADDRESSES = click.option(
+    "--admin-address",
+    "addresses",
+    multiple=True,
+    default=["localhost:50101"],
+    show_default=True,
+    envvar="DETECTOR_ADMIN_ADDRESS",
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Admin port of a server process; to be repeated for others.",
+)
 _CREDENTIALS = (
     click.option("--token-file", type=_FILE, help="File that holds the bearer token to show."),
     click.option("--tls", is_flag=True, help="Use TLS and trust the usual authorities; implied by --tls-…."),
@@ -57,21 +68,39 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
 
     A call that fails ends the command with a sentence and exit code 1.
     """
-    return _with_connection(command, _ADDRESS)
+    return _ADDRESS(_with_connection(command))
 
 
 def perhaps_connected(command: Callable[..., None]) -> Callable[..., None]:
     """As `connected`, for commands that also work without a server: without --address the Connection is None."""
-    return _with_connection(command, _OPTIONAL_ADDRESS)
+    return _OPTIONAL_ADDRESS(_with_connection(command))
 
 
-def _with_connection(
-    command: Callable[..., None], address_option: Callable[[Callable[..., None]], Callable[..., None]]
-) -> Callable[..., None]:
+def connected_to_processes(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of connections to admin ports, and a list of Connections as its first argument."""
+
+    @functools.wraps(command)
+    def run(*, addresses: tuple[str, ...], token: str | None, tls: TlsFiles | None, **arguments: object) -> None:
+        command([Connection(address, token, tls) for address in addresses], **arguments)
+
+    return _ADMIN_ADDRESSES(_with_credentials(run))
+
+
+def _with_connection(command: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def run(*, address: str | None, token: str | None, tls: TlsFiles | None, **arguments: object) -> None:
+        try:
+            command(None if address is None else Connection(address, token, tls), **arguments)
+        except CallFailed as failure:
+            raise click.ClickException(sentence(failure, str(address))) from failure
+
+    return _with_credentials(run)
+
+
+def _with_credentials(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(
         *,
-        address: str | None,
         token_file: Path | None,
         tls: bool,
         tls_ca: Path | None,
@@ -83,13 +112,9 @@ def _with_connection(
             raise click.UsageError("--tls-cert and --tls-key go together")
         files = TlsFiles(tls_cert, tls_key, tls_ca)
         token = token_file.read_text().strip() if token_file else None
-        secured = files if tls or files != TlsFiles() else None
-        try:
-            command(None if address is None else Connection(address, token, secured), **arguments)
-        except CallFailed as failure:
-            raise click.ClickException(_sentence(failure, str(address))) from failure
+        command(token=token, tls=files if tls or files != TlsFiles() else None, **arguments)
 
-    for option in reversed((address_option, *_CREDENTIALS)):
+    for option in reversed(_CREDENTIALS):
         run = option(run)
     return run
 
@@ -99,12 +124,13 @@ def is_unreachable(failure: CallFailed) -> bool:
     return failure.code == "UNAVAILABLE" and not failure.reason
 
 
-def _sentence(failure: CallFailed, address: str) -> str:
+def sentence(failure: CallFailed, address: str, option: str = "--address") -> str:
+    """What a failed call means to somebody at a terminal, who named the address by the option."""
     if not is_unreachable(failure):
         return str(failure)
     # gRPC puts its whole path to the cause before it, and at times a bracket or its own verdict behind it.
     cause = failure.message.removesuffix(": OK").rpartition(": ")[2].rstrip("]")
     return (
-        f"no answer from {address} ({cause}). Is a server running there (`detector-grpc serve` starts one, --address "
+        f"no answer from {address} ({cause}). Is a server running there (`detector-grpc serve` starts one, {option} "
         "names another), and is the connection encrypted on both sides or on neither (--tls, --tls-ca, --tls-cert)?"
     )

@@ -26,6 +26,8 @@ _DIGEST_DIGITS = 8  # with more, the table would not fit into 80 columns
     cls=LazyGroup,
     lazy={
         "list": Lazy("models:list_", "List what a server holds."),
+        "load": Lazy("orders:load", "Have server processes load a version."),
+        "unload": Lazy("orders:unload", "Have server processes free a version."),
         "inspect": Lazy("inspect:inspect", "Say how a model file would be served, and why."),
         "evaluate": Lazy("evaluate:evaluate", "Compare what models find with what people have marked."),
         "bless": Lazy("bless:bless", "Make what a version finds now what it must always find."),

@@ -131,8 +131,17 @@ class AsyncDetector:
             return self._input_wh
 
     async def _make(self, call: Call[AnswerT, ResultT]) -> ResultT:
-        method = self._channel.unary_unary(call.method, type(call.request).SerializeToString, call.answer.FromString)
-        try:
-            return call.read(await method(call.request, timeout=self._timeout_s, metadata=call.metadata))
-        except grpc.RpcError as error:
-            raise CallFailed.of(error) from error
+        return await make(self._channel, call, self._timeout_s)
+
+
+async def make(channel: grpc.aio.Channel, call: Call[AnswerT, ResultT], timeout_s: float) -> ResultT:
+    """Makes one call.
+
+    Raises:
+        CallFailed: The call failed.
+    """
+    method = channel.unary_unary(call.method, type(call.request).SerializeToString, call.answer.FromString)
+    try:
+        return call.read(await method(call.request, timeout=timeout_s, metadata=call.metadata))
+    except grpc.RpcError as error:
+        raise CallFailed.of(error) from error

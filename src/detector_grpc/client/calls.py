@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, model_service_pb2
-from detector_grpc.client.models import ModelVersion, model_input_wh, model_versions
+from detector_grpc._gen.detector.v1 import (
+    detection_pb2,
+    detector_service_pb2,
+    model_admin_service_pb2,
+    model_service_pb2,
+)
+from detector_grpc.client.models import ModelVersion, loaded_version, model_input_wh, model_versions
 from detector_grpc.client.pictures import Color, Picture, image_message
 from detector_grpc.client.results import DetectionResult, detection_result
 from detector_grpc.client.stream.ledger import FrameLedger
@@ -53,11 +58,11 @@ class Call(Generic[AnswerT, ResultT]):
 
 @dataclass(frozen=True)
 class Calls:
-    """Makes the calls of one detector.
+    """Makes the calls of one detector, and the orders for one version.
 
     Attributes:
-        model: Name of the model; empty for the server's default.
-        version: Version of the model; empty to leave the choice to gateway and server.
+        model: Name of the model; empty for the server's default. Orders need it.
+        version: Version of the model; empty to leave the choice to gateway and server. Orders need it.
         token: Bearer token, or None to show none.
     """
 
@@ -111,6 +116,26 @@ class Calls:
             model_service_pb2.GetModelResponse,
             model_input_wh,
             self.metadata(),
+        )
+
+    def load(self) -> Call[model_admin_service_pb2.LoadModelVersionResponse, ModelVersion]:
+        """Orders a server process to load the version."""
+        return Call(
+            "/detector.v1.ModelAdminService/LoadModelVersion",
+            model_admin_service_pb2.LoadModelVersionRequest(model=self.model, version=self.version),
+            model_admin_service_pb2.LoadModelVersionResponse,
+            loaded_version,
+            self._metadata(),
+        )
+
+    def unload(self) -> Call[model_admin_service_pb2.UnloadModelVersionResponse, bool]:
+        """Orders a server process to free the version; says whether it was the default one."""
+        return Call(
+            "/detector.v1.ModelAdminService/UnloadModelVersion",
+            model_admin_service_pb2.UnloadModelVersionRequest(model=self.model, version=self.version),
+            model_admin_service_pb2.UnloadModelVersionResponse,
+            lambda answer: answer.was_default,
+            self._metadata(),
         )
 
     def health(self, service: str, *, watch: bool = False) -> Call[health_pb2.HealthCheckResponse, str]:

@@ -9,6 +9,7 @@ from detector_grpc._gen.detector.v1 import model_service_pb2
 from detector_grpc.client.options import DetectOptions, options_of
 
 if TYPE_CHECKING:
+    from detector_grpc._gen.detector.v1.model_admin_service_pb2 import LoadModelVersionResponse
     from detector_grpc._gen.detector.v1.model_service_pb2 import GetModelResponse, ListModelsResponse
 
 _STATE_PREFIX = "MODEL_STATE_"
@@ -53,26 +54,34 @@ def model_versions(answer: ListModelsResponse) -> list[ModelVersion]:
     """Reads the list of models."""
     default = (answer.default_model, answer.default_version)
     return [
-        ModelVersion(
-            model=version.model,
-            version=version.version,
-            is_default=(version.model, version.version) == default,
-            state=model_service_pb2.ModelState.Name(version.state).removeprefix(_STATE_PREFIX),
-            state_message=version.state_message,
-            class_names=tuple(version.class_names),
-            input_wh=_input_wh(version),
-            head=version.head,
-            default_options=options_of(version.default_options),
-            digest=version.digest,
-            execution_provider=version.execution_provider,
-        )
-        for version in answer.versions
+        _model_version(version, is_default=(version.model, version.version) == default) for version in answer.versions
     ]
+
+
+def loaded_version(answer: LoadModelVersionResponse) -> ModelVersion:
+    """Reads what was loaded."""
+    return _model_version(answer.version, is_default=answer.is_default)
 
 
 def model_input_wh(answer: GetModelResponse) -> tuple[int, int] | None:
     """Reads the size of the model's input, in pixels; None while the server does not know it."""
     return _input_wh(answer.version)
+
+
+def _model_version(version: model_service_pb2.ModelVersion, *, is_default: bool) -> ModelVersion:
+    return ModelVersion(
+        model=version.model,
+        version=version.version,
+        is_default=is_default,
+        state=model_service_pb2.ModelState.Name(version.state).removeprefix(_STATE_PREFIX),
+        state_message=version.state_message,
+        class_names=tuple(version.class_names),
+        input_wh=_input_wh(version),
+        head=version.head,
+        default_options=options_of(version.default_options),
+        digest=version.digest,
+        execution_provider=version.execution_provider,
+    )
 
 
 def _input_wh(version: model_service_pb2.ModelVersion) -> tuple[int, int] | None:

@@ -40,7 +40,7 @@ class FrameJobs(Generic[PayloadT]):
         scheduler: Scheduler,
         priority: Priority,
         begin: Callable[[PayloadT, float], Callable[[], object]],
-        uses: object = None,
+        uses: object,
     ) -> None:
         self._book = book
         self._scheduler = scheduler
