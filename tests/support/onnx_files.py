@@ -44,6 +44,7 @@ def tiny_onnx(
     metadata: Mapping[str, str] | None = None,
     output_shape: Sequence[int] | None = None,
     cost: int = 0,
+    sees_red: bool = False,
 ) -> Path:
     """Writes a detector.
 
@@ -58,6 +59,7 @@ def tiny_onnx(
         metadata: More metadata.
         output_shape: Shape of its output, all zeros, for files that are no detectors.
         cost: Number of large matrix products that one run takes.
+        sees_red: Whether confidence is only as high as the picture is red.
     """
     output = _output(boxes, layout, classes, columns) if output_shape is None else np.zeros(output_shape, np.float32)
     properties = {**(metadata or {})}
@@ -73,9 +75,13 @@ def tiny_onnx(
     if cost:
         nodes += _costly(initializers, cost)
         last = "costly_mean"
+    found = "boxes"
+    if sees_red:
+        nodes += _seeing_red(initializers, classes)
+        found = "red_boxes"
     nodes += [
         helper.make_node("Mul", [last, "zero"], ["nothing"]),
-        helper.make_node("Add", ["boxes", "nothing"], ["output0"]),
+        helper.make_node("Add", [found, "nothing"], ["output0"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -118,6 +124,23 @@ def _output(boxes: Sequence[Box], layout: str, classes: int, columns: int) -> np
         output[0, :4, column] = corners if layout == "xyxy" else center
         output[0, 4 + box.class_id, column] = box.confidence
     return output
+
+
+def _seeing_red(initializers: list[TensorProto], classes: int) -> list[onnx.NodeProto]:
+    """Rows of confidence times the mean of the first channel."""
+    is_box = np.array([1.0] * 4 + [0.0] * classes, np.float32)[:, None]
+    initializers += [
+        numpy_helper.from_array(np.asarray(0, np.int64), "red_channel"),
+        numpy_helper.from_array(is_box, "is_box"),
+        numpy_helper.from_array(1 - is_box, "is_confidence"),
+    ]
+    return [
+        helper.make_node("Gather", ["images", "red_channel"], ["red"], axis=1),
+        helper.make_node("ReduceMean", ["red"], ["redness"], keepdims=0),
+        helper.make_node("Mul", ["is_confidence", "redness"], ["confidence_factor"]),
+        helper.make_node("Add", ["is_box", "confidence_factor"], ["factor"]),
+        helper.make_node("Mul", ["boxes", "factor"], ["red_boxes"]),
+    ]
 
 
 def _costly(initializers: list[TensorProto], cost: int) -> list[onnx.NodeProto]:

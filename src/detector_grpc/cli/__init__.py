@@ -69,6 +69,7 @@ class LazyGroup(click.Group):
     lazy={
         "serve": Lazy("serve:serve", "Serve models over gRPC."),
         "detect": Lazy("detect:detect", "Find objects in pictures."),
+        "stream": Lazy("stream.command:stream", "Find objects in video."),
         "models": Lazy("models:models", "Work with models."),
         "health": Lazy("health:health", "Say whether a server can answer."),
         "doctor": Lazy("doctor:doctor", "Check this machine and its settings."),

@@ -19,8 +19,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from detector_grpc.cli.connection import Connection, connected, is_unreachable, json_option
+from detector_grpc.cli.detecting import Detecting, detecting
 from detector_grpc.cli.progress import progress_bar
-from detector_grpc.client import AsyncDetector, CallFailed, DetectOptions, draw
+from detector_grpc.client import CallFailed, draw
 from detector_grpc.errors import ImageError
 from detector_grpc.vision.decode import MAX_PIXELS, open_encoded
 from detector_grpc.vision.header import FORMAT_NAMES, FORMATS
@@ -28,7 +29,7 @@ from detector_grpc.vision.header import FORMAT_NAMES, FORMATS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 
-    from detector_grpc.client import DetectionResult
+    from detector_grpc.client import AsyncDetector, DetectionResult, DetectOptions
 
 # Enough to keep a server busy while pictures are read here and are under way; few enough for its queue.
 PARALLEL = 8
@@ -58,13 +59,7 @@ class Outcome:
 @click.command()
 @connected
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--model", default="", show_default="the server's", help="Name of the model.")
-@click.option("--model-version", default="", show_default="the server's choice", help="Version of the model.")
-@click.option("--confidence", type=click.FloatRange(0, 1), show_default="the version's", help="Lowest confidence.")
-@click.option("--iou", type=click.FloatRange(0, 1), show_default="the version's", help="Highest overlap of two boxes.")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="Class to return; may be repeated.")
-@click.option("--max-detections", type=click.IntRange(1, 1000), show_default="the version's", help="Most boxes.")
-@click.option("--downscale", is_flag=True, help="Send no more pixels than the model looks at.")
+@detecting
 @click.option(
     "--save", type=click.Path(file_okay=False, path_type=Path), help="Folder for the pictures with boxes drawn."
 )
@@ -73,13 +68,7 @@ def detect(
     connection: Connection,
     *,
     pictures: tuple[Path, ...],
-    model: str,
-    model_version: str,
-    confidence: float | None,
-    iou: float | None,
-    classes: tuple[str, ...],
-    max_detections: int | None,
-    downscale: bool,
+    how: Detecting,
     save: Path | None,
     as_json: bool,
 ) -> None:
@@ -91,16 +80,13 @@ def detect(
     fails does not stop the others, but makes the exit code 1.
     """
     jobs = _plan(pictures, save)
-    options = DetectOptions(
-        confidence_threshold=confidence, iou_threshold=iou, classes=classes, max_detections=max_detections
-    )
 
     async def run() -> int:
-        async with AsyncDetector(
-            connection.address, model, model_version, token=connection.token, tls=connection.tls
-        ) as detector:
+        async with how.detector(connection) as detector:
             return await _run(
-                jobs, lambda job: look(detector, job, options, downscale=downscale), _show_json if as_json else show
+                jobs,
+                lambda job: look(detector, job, how.options, downscale=how.downscale),
+                _show_json if as_json else show,
             )
 
     if failed := asyncio.run(run()):
@@ -114,20 +100,29 @@ def _plan(paths: Iterable[Path], folder: Path | None) -> list[Job]:
     for path in paths:
         found, root = [path], path.parent
         if path.is_dir():
-            found, root = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES), path
+            found, root = pictures_in(path), path
         if not found:
             raise click.UsageError(f"no {FORMAT_NAMES} pictures in {click.format_filename(path)}")
         jobs += [Job(file, folder and folder / file.relative_to(root)) for file in found]
     taken = {job.picture.resolve() for job in jobs}  # or --save could overwrite what it draws into
-    return [Job(job.picture, job.annotated and _free(job.annotated, taken)) for job in jobs]
+    return [Job(job.picture, job.annotated and free(_drawn(job.annotated), taken)) for job in jobs]
 
 
-def _free(path: Path, taken: set[Path]) -> Path:
-    suffix = path.suffix if path.suffix.lower() in DRAWN_SUFFIXES else ".jpg"
-    numbered = (path.with_name(f"{path.stem}-{number}{suffix}") for number in itertools.count(2))
-    free = next(name for name in itertools.chain([path.with_suffix(suffix)], numbered) if name.resolve() not in taken)
-    taken.add(free.resolve())
-    return free
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files in a folder and its subfolders, by name."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+
+
+def _drawn(path: Path) -> Path:
+    return path if path.suffix.lower() in DRAWN_SUFFIXES else path.with_suffix(".jpg")
+
+
+def free(path: Path, taken: set[Path]) -> Path:
+    """The path, or the first numbered one beside it, that is not taken; it is from now on."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    found = next(name for name in itertools.chain([path], numbered) if name.resolve() not in taken)
+    taken.add(found.resolve())
+    return found
 
 
 async def look(detector: AsyncDetector, job: Job, options: DetectOptions, *, downscale: bool) -> Outcome:

@@ -125,7 +125,7 @@ class Calls:
             model_admin_service_pb2.LoadModelVersionRequest(model=self.model, version=self.version),
             model_admin_service_pb2.LoadModelVersionResponse,
             loaded_version,
-            self._metadata(),
+            self.metadata(),
         )
 
     def unload(self) -> Call[model_admin_service_pb2.UnloadModelVersionResponse, bool]:
@@ -135,7 +135,7 @@ class Calls:
             model_admin_service_pb2.UnloadModelVersionRequest(model=self.model, version=self.version),
             model_admin_service_pb2.UnloadModelVersionResponse,
             lambda answer: answer.was_default,
-            self._metadata(),
+            self.metadata(),
         )
 
     def health(self, service: str, *, watch: bool = False) -> Call[health_pb2.HealthCheckResponse, str]:

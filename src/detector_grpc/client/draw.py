@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Rgb = tuple[int, int, int]
 
-# Saturated but not glaring, neighbours far apart in hue: classes with close ids often appear together.
+# Saturated but not glaring, neighbours far apart in hue: close ids often appear together.
 _PALETTE: tuple[Rgb, ...] = (
     (230, 57, 70),
     (42, 157, 143),
@@ -79,7 +79,9 @@ class _Style:
 
 
 def draw(image: NDArray[np.uint8], result: DetectionResult, color: Color = "RGB") -> NDArray[np.uint8]:
-    """Draws boxes with class name and confidence; the most confident lie on top, labels above all boxes.
+    """Draws boxes with class name, track id and confidence; the most confident lie on top, labels above all boxes.
+
+    Colours tell objects that are followed apart, all others by class.
 
     Args:
         image: uint8 (H, W, 3), upright, of size `result.image_wh`. Not changed.
@@ -112,7 +114,8 @@ def _draw_box(canvas: NDArray[np.uint8], detection: Detection, style: _Style) ->
 def _draw_label(canvas: NDArray[np.uint8], detection: Detection, corner: tuple[int, int], style: _Style) -> None:
     """Draws the label above the box, or where there is no room, inside of it; always within the picture."""
     height, width = canvas.shape[:2]
-    text = f"{detection.class_name} {detection.confidence:.2f}"
+    identity = "" if detection.track_id is None else f" #{detection.track_id}"
+    text = f"{detection.class_name}{identity} {detection.confidence:.2f}"
     scale, margin = style.font_scale, 1 + style.line_px
     text_width, ascent, descent = style.text_size(text, scale)
     if (room := max(width - 2 * margin, 1)) < text_width:
@@ -129,7 +132,8 @@ def _draw_label(canvas: NDArray[np.uint8], detection: Detection, corner: tuple[i
 
 
 def _fill(detection: Detection) -> Rgb:
-    return _PALETTE[detection.class_id % len(_PALETTE)]
+    number = detection.class_id if detection.track_id is None else detection.track_id
+    return _PALETTE[number % len(_PALETTE)]
 
 
 def _legible_on(fill: Rgb) -> Rgb:

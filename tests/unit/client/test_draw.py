@@ -24,7 +24,12 @@ GREY = 127
 
 
 def result(
-    width: int, height: int, *boxes: tuple[float, float, float, float], class_id: int = 0, name: str = "person"
+    width: int,
+    height: int,
+    *boxes: tuple[float, float, float, float],
+    class_id: int = 0,
+    name: str = "person",
+    track_id: int | None = None,
 ) -> DetectionResult:
     return detection_result(
         detector_service_pb2.DetectResponse(
@@ -33,6 +38,7 @@ def result(
                     class_id=class_id,
                     class_name=name,
                     confidence=0.5,
+                    track_id=track_id,
                     bbox=detection_pb2.BoundingBox(x_min=box[0], y_min=box[1], x_max=box[2], y_max=box[3]),
                 )
                 for box in boxes
@@ -80,6 +86,18 @@ def test_a_class_has_the_same_colour_in_every_picture() -> None:
     first = draw(grey(200, 200), result(200, 200, (50, 100, 150, 180), class_id=5))
     second = draw(grey(300, 250), result(300, 250, (50, 100, 150, 180), class_id=5))
     assert tuple(first[140, 50]) == tuple(second[140, 50]) == _PALETTE[5]
+
+
+def test_an_object_that_is_followed_has_the_colour_of_its_identity_and_says_it() -> None:
+    box = (50.0, 100.0, 150.0, 180.0)
+    nobody = draw(grey(200, 200), result(200, 200, box, class_id=5))
+    first = draw(grey(200, 200), result(200, 200, box, class_id=5, track_id=1))
+    second = draw(grey(200, 200), result(200, 200, box, class_id=5, track_id=2))
+    assert tuple(nobody[140, 50]) == _PALETTE[5]
+    assert tuple(first[140, 50]) == _PALETTE[1]
+    assert tuple(second[140, 50]) == _PALETTE[2]
+    label_px = [int((drawn[:100] != GREY).any(axis=(0, 2)).sum()) for drawn in (nobody, first)]
+    assert label_px[0] < label_px[1]
 
 
 def test_no_two_classes_of_the_palette_share_a_colour() -> None:

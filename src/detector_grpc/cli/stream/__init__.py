@@ -1,0 +1,1 @@
+"""`detector-grpc stream`: video to boxes, as it comes."""
