@@ -195,6 +195,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
         shed=lambda: {
             **{reason: scheduler.shed[reason] for reason in SHED_REASONS},
             "too_many_requests": admission.refused,
+            "too_many_streams": admission.refused_streams,
         },
         providers=registry.providers,
     )
@@ -209,7 +210,12 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
         scheduler,
         budget,
         ResumeTokens(_resume_key(settings.streams.resume_key_file)),
-        StreamLimits(limits.max_stream_frames, limits.max_message_bytes, limits.receive_timeout_s),
+        StreamLimits(
+            max_frames_in_flight=limits.max_stream_frames,
+            max_frame_bytes=limits.max_message_bytes,
+            config_timeout_s=limits.receive_timeout_s,
+            write_timeout_s=limits.receive_timeout_s,
+        ),
         Observers([metrics.observe]),
     )
     loader = Loader(

@@ -108,7 +108,12 @@ class LimitsSettings(_Section):
         ge=4 * MIB,
         description="Bytes of requests held at once; more wait at their senders. At least twice the largest request.",
     )
-    receive_timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that a request may take to arrive.")
+    receive_timeout_s: Seconds = Field(
+        30.0,
+        gt=0,
+        description="Seconds that a request, or the config of a stream, may take to arrive, and that an answer of a "
+        "stream may stay unread.",
+    )
     max_streams: int = Field(32, ge=0, le=100_000, description="StreamDetect calls at once.")
     max_stream_frames: int = Field(
         8, ge=1, le=1000, description="Frames of one LOSSLESS stream that may be unanswered at once."

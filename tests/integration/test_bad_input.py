@@ -473,7 +473,7 @@ async def in_process(repository: Path, open_session: Any) -> AsyncIterator[tuple
         await server.update_health()
 
     registry = Registry(scan(repository), "tiny", "v1")
-    limits = StreamLimits(max_frames_in_flight=1, max_frame_bytes=MIB, write_timeout_s=30)
+    limits = StreamLimits(max_frames_in_flight=1, max_frame_bytes=MIB, config_timeout_s=30, write_timeout_s=30)
     detector = DetectorService(registry, scheduler, ByteBudget(MIB), ResumeTokens(b"key"), limits, Observers([]))
     loader = Loader(registry, Sources([repository]), open_session, 1_000_000, 1, detector.until_unused, on_change)
     server = DetectorServer(

@@ -105,7 +105,7 @@ class TestLatest:
         with server_process(repository=costly, runtime_workers=1) as server, connected(server.address) as client:
             client.wait_for_status(SERVING)
             with Stream(client) as stream:
-                stream.send(config(LATEST, max_frame_age_ms=1), frame(1, PICTURE), frame(2, PICTURE))
+                stream.send(config(LATEST, max_frame_age_ms=20), frame(1, PICTURE), frame(2, PICTURE))
                 stream.half_close()
                 stream.ready()
                 results = list(stream.results())
@@ -327,6 +327,42 @@ class TestLimits:
                 )
                 error = failure(lambda: list(stuck.call))
         assert (error.code(), reason_of(error)) == (grpc.StatusCode.DEADLINE_EXCEEDED, "ANSWERS_NOT_READ")
+
+
+def test_who_says_nothing_loses_its_place() -> None:
+    settings = {"repository": BUNDLED_MODELS, "limits_receive_timeout_s": 1}
+    with server_process(**settings) as server, connected(server.address) as client:
+        client.wait_for_status(SERVING)
+        with Stream(client) as stream:
+            error = failure(stream.answer)
+    assert (error.code(), reason_of(error)) == (grpc.StatusCode.DEADLINE_EXCEEDED, "RECEIVE_TIMEOUT")
+
+
+def test_who_has_said_nothing_does_not_keep_a_server_from_stopping() -> None:
+    with server_process(repository=BUNDLED_MODELS) as server, connected(server.address) as client:
+        client.wait_for_status(SERVING)
+        with Stream(client) as stream:
+            wait_until(lambda: read_metrics(server).value("object_detection_streams") == 1, "the stream is there")
+            server.send(signal.SIGTERM)
+            error = failure(stream.answer)
+        assert (error.code(), reason_of(error)) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+        assert server.wait() == 0
+
+
+def test_updates_that_are_not_read_do_not_pile_up(codes: Client, codes_server: ServerProcess) -> None:
+    before = codes_server.memory_bytes()
+    names = [f"unknown class {number}" for number in range(200)]
+    update = stream_pb2.StreamUpdate(options=detection_pb2.DetectOptions(classes=names))
+    with Stream(codes) as stream:
+        stream.send(config(), *[stream_pb2.StreamDetectRequest(update=update) for _ in range(3000)])
+        stream.ready()
+        for _ in range(5):  # while it sends all that the server takes
+            with Stream(codes) as other:
+                other.send(config(), *[frame(number, PICTURE) for number in range(1, 9)])
+                other.half_close()
+                other.ready()
+                assert len(list(other.results())) == 8
+        assert codes_server.memory_bytes() - before < 100 * 2**20
 
 
 def test_a_caller_that_vanishes_leaves_nothing_behind(codes: Client, codes_server: ServerProcess) -> None:

@@ -133,7 +133,7 @@ class World:
             self.scheduler,
             ByteBudget(100),
             ResumeTokens(b"key"),
-            StreamLimits(1, 100, 1),
+            StreamLimits(max_frames_in_flight=1, max_frame_bytes=100, config_timeout_s=1, write_timeout_s=1),
             lambda _: None,
         )
         self.loader = Loader(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ABORT_TIMEOUT_S = 5.0
+
 
 class Status(Protocol):
     """What a failed call ends with."""
@@ -62,9 +64,13 @@ class ErrorsInterceptor(AroundInterceptor):
                 log.exception("call failed", extra={"method": method, "request_id": call.request_id})
             trailing = (*(context.trailing_metadata() or ()), *status.trailing_metadata)
             try:
-                await context.abort(status.code, status.message, trailing)
+                async with asyncio.timeout(ABORT_TIMEOUT_S):
+                    await context.abort(status.code, status.message, trailing)
             except grpc.aio.AbortError:
                 raise
+            except TimeoutError:  # the caller does not read, not even this
+                log.warning("call given up", extra={"method": method, "request_id": call.request_id})
+                raise asyncio.CancelledError from None
             except Exception:  # noqa: BLE001 - gRPC's own class for this is private
                 # The call is over already: its caller left while it sent, or gRPC itself refused the message.
                 raise asyncio.CancelledError from None

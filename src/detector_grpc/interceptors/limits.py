@@ -48,7 +48,8 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
         receive_timeout_s: Seconds that a message may take to arrive.
 
     Attributes:
-        refused: Number of calls that were not admitted.
+        refused: Number of calls that were not admitted, without streams.
+        refused_streams: Number of streams that were not admitted.
         streams: Number of streams that are open.
     """
 
@@ -69,6 +70,7 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
         self._requests = 0
         self._max_streams = max_streams
         self.streams = 0
+        self.refused_streams = 0
         self.refused = 0
 
     async def intercept_service(
@@ -114,7 +116,7 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
 
         async def run(_: object, context: Context) -> None:
             if self.streams >= self._max_streams:
-                self.refused += 1
+                self.refused_streams += 1
                 raise TooManyStreams(self._max_streams)
             self.streams += 1
             try:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 MAX_SIDE_PX = 65535
 
+# Looking at names takes time and memory on the event loop, and a message has room for millions.
+MAX_NAMES = 1000
+MAX_NAME_LENGTH = 256
+
 _PIXEL_FORMATS: dict[int, PixelFormat] = {
     image_pb2.PIXEL_FORMAT_RGB24: "RGB24",
     image_pb2.PIXEL_FORMAT_BGR24: "BGR24",
@@ -146,6 +150,14 @@ def requested_options(options: detection_pb2.DetectOptions, violations: list[Vio
     def probability(name: str) -> float | None:
         return checked(name, getattr(options, name)) if options.HasField(name) else None
 
+    for name, entries in (
+        ("classes", options.classes),
+        ("class_confidence_thresholds", options.class_confidence_thresholds),
+    ):
+        if len(entries) > MAX_NAMES or any(len(entry) > MAX_NAME_LENGTH for entry in entries):
+            rule = f"must have at most {MAX_NAMES} names of at most {MAX_NAME_LENGTH} characters, got {len(entries)}"
+            violations.append(Violation(f"options.{name}", rule))
+            return RequestedOptions()
     most = options.max_detections if options.HasField("max_detections") else None
     if most is not None and not 1 <= most <= MAX_DETECTIONS:
         violations.append(Violation("options.max_detections", f"must be in [1, {MAX_DETECTIONS}], got {most}"))

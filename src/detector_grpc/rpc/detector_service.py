@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorServiceServicer
-from detector_grpc.errors import InvalidRequest, ShuttingDown, Violation
+from detector_grpc.errors import InvalidRequest, ReceiveTimeout, ShuttingDown, Violation
 from detector_grpc.rpc import convert
 from detector_grpc.rpc.status import code_of
 from detector_grpc.rpc.stream import DetectStream
@@ -68,6 +68,7 @@ class DetectorService(DetectorServiceServicer):
         self._stream_limits = stream_limits
         self._observe = observe
         self._streams: set[DetectStream] = set()
+        self._silent: set[asyncio.Timeout] = set()
         self._draining = False
 
     async def Detect(self, request: DetectRequest, context: Context) -> DetectResponse:  # noqa: N802
@@ -105,14 +106,15 @@ class DetectorService(DetectorServiceServicer):
     ) -> None:
         """See the contract; messages come with their sizes in bytes."""
         call = CURRENT_CALL.get()
-        first = await anext(messages, None)
-        if first is None:
-            raise InvalidRequest([Violation("config", "must be the first message of a stream, there is none")])
-        config = parse_config(first[0])
-        resumption = self._tokens.read(config.resume_token) if config.resume_token else None
-        model, version = config.model, config.version or _routed_version(context)
-        if resumption is not None:
-            model, version = _continued(resumption, model, version)
+        config = parse_config(await self._first(messages))
+        if config.resume_token:
+            resumption = self._tokens.read(config.resume_token)
+            # Where the gateway would send a new stream says nothing about one that goes on.
+            pinned = config.version or _metadata(context, PINNED_VERSION_KEY)
+            model, version = _continued(resumption, config.model, pinned)
+        else:
+            resumption = None
+            model, version = config.model, config.version or _routed_version(context)
         tracker = await _tracker(config, resumption)
         if self._draining:
             raise ShuttingDown
@@ -136,6 +138,23 @@ class DetectorService(DetectorServiceServicer):
         finally:
             self._streams.discard(stream)
 
+    async def _first(self, messages: AsyncIterator[tuple[StreamDetectRequest, int]]) -> StreamDetectRequest:
+        """The first message of a stream; who holds a place without saying anything loses it."""
+        patience = asyncio.timeout(self._stream_limits.config_timeout_s)
+        self._silent.add(patience)
+        try:
+            async with patience:
+                first = await anext(messages, None)
+        except TimeoutError:
+            if self._draining:
+                raise ShuttingDown from None
+            raise ReceiveTimeout(self._stream_limits.config_timeout_s) from None
+        finally:
+            self._silent.discard(patience)
+        if first is None:
+            raise InvalidRequest([Violation("config", "must be the first message of a stream, there is none")])
+        return first[0]
+
     async def until_unused(self, loaded: LoadedModel) -> None:
         """Waits until no call uses a model that no further one gets; its streams are told where to go on."""
         await asyncio.gather(*(stream.end() for stream in self._streams if stream.loaded is loaded))
@@ -146,6 +165,8 @@ class DetectorService(DetectorServiceServicer):
         self._draining = True
         for stream in self._streams:
             stream.drain()
+        for patience in self._silent:
+            patience.reschedule(asyncio.get_running_loop().time())
 
 
 def _continued(resumption: Resumption, model: str, version: str) -> tuple[str, str]:
@@ -188,9 +209,13 @@ def _answer(
 
 def _routed_version(context: Context | StreamContext) -> str:
     """The version that the caller pinned in the metadata, else the arm that the gateway chose, else none."""
-    metadata = dict(context.invocation_metadata() or ())
-    version = metadata.get(PINNED_VERSION_KEY) or metadata.get(ARM_KEY) or ""
-    return version if isinstance(version, str) else version.decode("ascii", "replace")
+    return _metadata(context, PINNED_VERSION_KEY) or _metadata(context, ARM_KEY)
+
+
+def _metadata(context: Context | StreamContext, key: str) -> str:
+    """What the metadata has under a key; empty if it has nothing."""
+    value = dict(context.invocation_metadata() or ()).get(key, "")
+    return value if isinstance(value, str) else value.decode("ascii", "replace")
 
 
 def _deadline(context: Context) -> float | None:

@@ -8,11 +8,14 @@ frames. What may be dropped, and that nothing is answered twice or not at all, i
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
+
+import grpc
 
 from detector_grpc._gen.detector.v1 import stream_pb2
 from detector_grpc.errors import AnswersNotRead, DetectorError, InvalidRequest, MessageTooLarge, Violation
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     Messages = AsyncIterator[tuple[stream_pb2.StreamDetectRequest, int]]  # with their sizes on the wire, in bytes
     Write = Callable[[stream_pb2.StreamDetectResponse], Awaitable[None]]
 
+log = logging.getLogger(__name__)
+
 # Of a stream in mode LATEST: frames that came and went while their answers wait to be written are a few bytes each.
 MAX_UNANSWERED = 256
 
@@ -54,11 +59,13 @@ class StreamLimits(NamedTuple):
     Attributes:
         max_frames_in_flight: Most unanswered frames in mode LOSSLESS.
         max_frame_bytes: Largest message with a frame.
+        config_timeout_s: Seconds that the first message may take.
         write_timeout_s: Seconds that the caller may leave an answer unread.
     """
 
     max_frames_in_flight: int
     max_frame_bytes: int
+    config_timeout_s: float
     write_timeout_s: float
 
 
@@ -135,6 +142,8 @@ class DetectStream:
         self._notes: deque[stream_pb2.StreamDetectResponse] = deque()
         self._reader: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
+        self._faults = 0
+        self._last_write = 0.0
         self._no_more_frames = self._drain_due = False
         self._changed, self._room, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -205,7 +214,7 @@ class DetectStream:
             arrived = time.monotonic()
             if self._config.delivery is Delivery.LOSSLESS:
                 await self._budget.reserve(size_bytes)
-            elif not self._budget.try_reserve(size_bytes):
+            elif not self._reserved(size_bytes):
                 self._book.accept_settled(held, arrived, DropReason.OVERLOAD)
                 self._last_frame_id = frame.frame_id
                 return
@@ -214,6 +223,13 @@ class DetectStream:
             self._jobs.look_at_more()
         if self._last_frame_id < frame.frame_id <= stream_messages.MAX_FRAME_ID:
             self._last_frame_id = frame.frame_id
+
+    def _reserved(self, size_bytes: int) -> bool:
+        """Takes room for a frame, that of the frame which it supersedes included."""
+        if self._budget.try_reserve(size_bytes):
+            return True
+        self._book.supersede()
+        return self._budget.try_reserve(size_bytes)
 
     def _update(self, update: stream_pb2.StreamUpdate) -> None:
         answer = stream_pb2.StreamUpdated()
@@ -231,7 +247,7 @@ class DetectStream:
     async def _wait_for_room(self) -> None:
         lossless = self._config.delivery is Delivery.LOSSLESS
         most = self._limits.max_frames_in_flight if lossless else MAX_UNANSWERED
-        while self._book.unanswered >= most:
+        while self._book.unanswered + len(self._notes) >= most:
             self._room.clear()
             await self._room.wait()
 
@@ -257,7 +273,20 @@ class DetectStream:
                 dropped=outcome if isinstance(outcome, DropReason) else None,
             )
         )
+        if error is not None:
+            self._log(error, frame.payload.frame_id)
+            # Until it is answered an error must not hold what its traceback does, such as the picture.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
         self._changed.set()
+
+    def _log(self, error: BaseException, frame_id: int) -> None:
+        """Writes what is our fault into the log, of a camera that fails for every frame ever more seldom."""
+        if code_of(error) is not grpc.StatusCode.INTERNAL:
+            return
+        self._faults += 1
+        if self._faults & (self._faults - 1) == 0:  # the first, the second, the fourth …
+            fields = {"request_id": self._call.request_id, "frame_id": frame_id, "faults": self._faults}
+            log.error("frame failed", exc_info=error, extra=fields)
 
     async def _answer_all(self, write: Write) -> None:
         while True:
@@ -267,6 +296,7 @@ class DetectStream:
                 self._notes.append(self._drained())
             while self._notes:
                 await self._send(write, self._notes.popleft())
+                self._room.set()
             for frame in self._book.answers():
                 await self._send(write, await self._answer(frame))
                 self._room.set()
@@ -275,7 +305,7 @@ class DetectStream:
             if self._no_more_frames and not self._book.unanswered:
                 return
             try:
-                async with asyncio.timeout(self._config.heartbeat_s):
+                async with asyncio.timeout_at(self._last_write + self._config.heartbeat_s):
                     await self._changed.wait()
             except TimeoutError:
                 await self._send(write, stream_pb2.StreamDetectResponse(heartbeat=stream_pb2.Heartbeat()))
@@ -286,6 +316,7 @@ class DetectStream:
                 await write(message)
         except TimeoutError:
             raise AnswersNotRead(self._limits.write_timeout_s) from None
+        self._last_write = asyncio.get_running_loop().time()
 
     async def _answer(self, frame: Frame[_Held]) -> stream_pb2.StreamDetectResponse:
         match frame.outcome:

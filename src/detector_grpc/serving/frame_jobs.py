@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
-
-from detector_grpc.errors import DetectorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +15,6 @@ if TYPE_CHECKING:
     from detector_grpc.serving.turns import Priority
 
 PayloadT = TypeVar("PayloadT")
-
-log = logging.getLogger(__name__)
 
 
 class FrameJobs(Generic[PayloadT]):
@@ -71,9 +66,7 @@ class FrameJobs(Generic[PayloadT]):
         try:
             choose = partial(self._choose, taken)
             outcome = await self._scheduler.submit_chosen(choose, self, self._priority, self._uses)
-        except Exception as error:
-            if not isinstance(error, DetectorError):
-                log.exception("a frame could not be looked at")
+        except Exception as error:  # noqa: BLE001 - it is what became of the frame
             outcome = error
         for frame in taken:
             self._running -= 1

@@ -85,11 +85,15 @@ class FrameBook(Generic[PayloadT]):
     def accept(self, payload: PayloadT, now: float) -> Frame[PayloadT]:
         """Enters a frame, which waits from now on; in mode LATEST in the place of the one that waited."""
         frame = Frame(payload, now)
-        if self._delivery is Delivery.LATEST and self._waiting:
-            self.settle(self._waiting.popleft(), DropReason.SUPERSEDED)
+        self.supersede()
         self._waiting.append(frame)
         self._unanswered.append(frame)
         return frame
+
+    def supersede(self) -> None:
+        """Drops the frame that waits in mode LATEST, if there is one, for a newer one that is about to come."""
+        if self._delivery is Delivery.LATEST and self._waiting:
+            self.settle(self._waiting.popleft(), DropReason.SUPERSEDED)
 
     def accept_settled(self, payload: PayloadT, now: float, outcome: object) -> Frame[PayloadT]:
         """Enters a frame that nobody need look at, such as a broken one; its answer waits for those before it."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from detector_grpc.errors import ModelInvalid
 from detector_grpc.vision.letterbox import Letterbox, Resize
-from detector_grpc.vision.tensor import ColorOrder, DimensionOrder, DType, TensorFormat, to_tensor
+from detector_grpc.vision.tensor import ColorOrder, DimensionOrder, DType, TensorFormat, Triple, to_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,6 +81,8 @@ class Trained(NamedTuple):
     resize: Resize = "letterbox"
     color_order: ColorOrder = "RGB"
     scale: float = 1 / 255
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
 
 
 def find_slot(signature: Signature, asked_hw: tuple[int, int] | None) -> Slot:

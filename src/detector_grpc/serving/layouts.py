@@ -105,6 +105,9 @@ def recognise(
         raise ModelInvalid(f"{class_source} has {class_count} class names, but there are {seen} classes in {shapes}")
     # What the exporter put into the graph to find each object once is there to be used.
     best = [layout for layout in counted if layout.head == "end_to_end"] or counted
+    if head is not None and len(best) > 1:  # the manifest may list the outputs in the order of the head
+        listed = tuple(output.name for output in outputs)
+        best = [layout for layout in best if layout.outputs == listed] or best
     if len(best) > 1:
         heads, arrays = ", ".join(sorted({layout.head for layout in best})), {layout.outputs for layout in best}
         which = ", and `outputs` to what it reads" if len(arrays) > 1 else ""
@@ -123,8 +126,7 @@ def _several_arrays(outputs: Sequence[Output]) -> Iterator[Layout]:
         return
     number = boxes[0].shape[1]
     vectors = [each for each in outputs if each.shape == (1, number)]
-    if len(vectors) == 2:  # noqa: PLR2004 - confidences and classes
-        scores, labels = sorted(vectors, key=_is_labels)
+    for scores, labels in _roles(vectors):
         counts = [each for each in outputs if each.shape in ((1, 1), (1,)) and each not in vectors]
         if counts:
             named = (counts[0].name, boxes[0].name, scores.name, labels.name)
@@ -139,9 +141,20 @@ def _several_arrays(outputs: Sequence[Output]) -> Iterator[Layout]:
                 yield Layout("detr_softmax", names, classes=count - 1)
 
 
-def _is_labels(output: Output) -> bool:
-    """Whether a vector holds classes: integers, or else by its name."""
-    return not output.is_float or any(word in output.name.lower() for word in ("label", "class", "cls"))
+def _roles(vectors: Sequence[Output]) -> list[tuple[Output, Output]]:
+    """Which of two vectors may hold the confidences and which the classes: told by their types, else by their names."""
+    if len(vectors) != 2:  # noqa: PLR2004 - confidences and classes
+        return []
+    both = [(vectors[0], vectors[1]), (vectors[1], vectors[0])]
+    by_type = [(scores, labels) for scores, labels in both if scores.is_float and not labels.is_float]
+    if by_type or not all(each.is_float for each in vectors):
+        return by_type
+    by_name = [(scores, labels) for scores, labels in both if _says_classes(labels) and not _says_classes(scores)]
+    return by_name or both
+
+
+def _says_classes(output: Output) -> bool:
+    return any(word in output.name.lower() for word in ("label", "class", "cls"))
 
 
 def _one_array(

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from detector_grpc.errors import ResumeTokenExpired, ResumeTokenInvalid
@@ -69,11 +69,12 @@ class ResumeTokens:
         signature, content = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._signature(content)):
             raise ResumeTokenInvalid
-        fields = json.loads(content)
-        age_s = self._clock() - fields.pop("at")
+        content_fields = json.loads(content)
+        age_s = self._clock() - content_fields["at"]
         if age_s > MAX_AGE_S:
             raise ResumeTokenExpired(age_s, MAX_AGE_S)
-        return Resumption(**fields)
+        # A newer server may say more than this one knows.
+        return Resumption(**{field.name: content_fields[field.name] for field in fields(Resumption)})
 
     def _signature(self, content: bytes) -> bytes:
         return hmac.digest(self._key, content, "sha256")

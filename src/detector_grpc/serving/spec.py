@@ -33,7 +33,7 @@ MANIFEST = "manifest.yaml"
 _TRAINED: dict[HeadName, Trained] = {
     "yolox": Trained(resize="letterbox_topleft", color_order="BGR", scale=1.0),
     "detr": Trained(resize="stretch"),
-    "detr_softmax": Trained(resize="stretch"),
+    "detr_softmax": Trained(resize="stretch", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     "labels_boxes_scores": Trained(resize="stretch"),
 }
 # libreyolo's own key.
@@ -158,8 +158,8 @@ def _image_input(
             (1.0 if slot.dtype == "uint8" else None, "the input is uint8"),
             (trained.scale, usual),
         ),
-        mean=reasons.first("input.mean", (asked.mean, MANIFEST), ((0.0, 0.0, 0.0), usual)),
-        std=reasons.first("input.std", (asked.std, MANIFEST), ((1.0, 1.0, 1.0), usual)),
+        mean=reasons.first("input.mean", (asked.mean, MANIFEST), (trained.mean, usual)),
+        std=reasons.first("input.std", (asked.std, MANIFEST), (trained.std, usual)),
     )
     if slot.dtype == "uint8" and not tensor_format.is_plain:
         raise ModelInvalid("the input is uint8, to which input.scale, input.mean and input.std cannot be applied")

@@ -32,9 +32,10 @@ class Turns(Generic[T]):
         # Each in the order of the flows' turns; no flow is there without items.
         self._flows: dict[Priority, dict[Hashable, deque[T]]] = {priority: {} for priority in Priority}
         self._interactive_in_a_row = 0
+        self._count = 0
 
     def __len__(self) -> int:
-        return sum(len(items) for flows in self._flows.values() for items in flows.values())
+        return self._count  # read by other threads, too
 
     def waiting(self, flow: Hashable, priority: Priority) -> int:
         """Number of items of one flow."""
@@ -43,6 +44,7 @@ class Turns(Generic[T]):
     def append(self, item: T, flow: Hashable, priority: Priority) -> None:
         """Puts an item behind all others of its flow."""
         self._flows[priority].setdefault(flow, deque()).append(item)
+        self._count += 1
 
     def next(self) -> T:
         """Takes the item whose turn it is; its flow then stands behind all others of its priority.
@@ -57,6 +59,7 @@ class Turns(Generic[T]):
         flow = next(iter(flows))
         items = flows.pop(flow)
         item = items.popleft()
+        self._count -= 1
         if items:
             flows[flow] = items
         return item
@@ -67,6 +70,7 @@ class Turns(Generic[T]):
         if items is None or item not in items:
             return False
         items.remove(item)
+        self._count -= 1
         if not items:
             del self._flows[priority][flow]
         return True

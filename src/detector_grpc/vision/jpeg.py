@@ -17,6 +17,10 @@ SIGNATURE = re.compile(rb"\xff\xd8\xff")
 # could keep it busy for ten minutes.
 MAX_SCANS = 100
 
+# A colour profile has up to 255, everything else a few. Empty ones, of which a file of 16 MB has room for four million,
+# would keep us busy for seconds.
+MAX_SEGMENTS = 4096
+
 # FF and anything but FF, which fills, 00, which makes a data byte of the FF before it, and the markers without a length
 # (table B.1): TEM and RST0 to RST7. A length read after one of those could hide the real size from us.
 _MARKER = re.compile(rb"\xff([^\xff\x00\x01\xd0-\xd7])")
@@ -78,10 +82,18 @@ def harmless(data: bytes) -> bytes:
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
-    """Markers and where what their length covers begins, stepping over entropy-coded data like decoders do."""
+    """Markers and where what their length covers begins, stepping over entropy-coded data like decoders do.
+
+    Raises:
+        ImageUndecodable: There are too many.
+    """
     position = 2
+    count = 0
     while found := _MARKER.search(data, position):
         payload = found.end() + 2
+        count += 1
+        if count > MAX_SEGMENTS:
+            raise ImageUndecodable(f"the JPEG picture has more than {MAX_SEGMENTS} segments")
         yield _Segment(found[1][0], payload)
         if len(data) < payload:
             return

@@ -194,6 +194,21 @@ def test_options_that_are_sent_back_as_they_came_mean_the_same() -> None:
     assert again.options.over(DetectOptions(), ("car",)) == used
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"classes": ["car"] * 1001},
+        {"classes": ["x" * 257]},
+        {"class_confidence_thresholds": {str(number): 0.5 for number in range(1001)}},
+        {"class_confidence_thresholds": {"x" * 257: 2.0}},
+    ],
+)
+def test_more_or_longer_names_than_any_model_has_are_one_fault(options: dict[str, object]) -> None:
+    ((field, said),) = violations(request(**options))
+    assert field == f"options.{next(iter(options))}"
+    assert said.startswith("must have at most 1000 names of at most 256 characters, got ")
+
+
 SOURCE = stored(Path("/secret/yolo/v1"))
 
 

@@ -90,9 +90,39 @@ def test_the_usual_exports_are_recognised(found: list[Output], names: int | None
     assert read(found, names=names) == layout
 
 
-def test_classes_and_confidences_that_are_both_fractions_are_told_apart_by_name() -> None:
-    found = [Output("scores", (1, 9), FLOAT), Output("boxes", (1, 9, 4), FLOAT), Output("labels", (1, 9), FLOAT)]
-    assert read(found, names=2).outputs == ("labels", "boxes", "scores")
+def vectors(*named: tuple[str, bool]) -> list[Output]:
+    """Boxes, and two vectors of these names, fractions or not."""
+    return [Output("boxes", (1, 9, 4), FLOAT), *(Output(name, (1, 9), is_float) for name, is_float in named)]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        [("class_id", INTEGER), ("class_confidence", FLOAT)],
+        [("class_confidence", FLOAT), ("class_id", INTEGER)],
+        [("scores", FLOAT), ("labels", FLOAT)],
+        [("labels", FLOAT), ("scores", FLOAT)],
+        [("x", FLOAT), ("y", INTEGER)],
+    ],
+)
+def test_classes_are_told_from_confidences_by_type_and_else_by_name(named: list[tuple[str, bool]]) -> None:
+    labels, _, scores = read(vectors(*named), names=2).outputs
+    assert (labels, scores) in [("class_id", "class_confidence"), ("labels", "scores"), ("y", "x")]
+
+
+def test_classes_that_cannot_be_told_from_confidences_are_not_guessed() -> None:
+    with pytest.raises(ModelInvalid, match="could be read in several ways"):
+        read(vectors(("a", FLOAT), ("b", FLOAT)), names=2)
+    with pytest.raises(ModelInvalid, match="could be read in several ways"):
+        read(vectors(("class_id", FLOAT), ("class_confidence", FLOAT)), names=2)
+    with pytest.raises(ModelInvalid, match="no head that we know"):
+        read(vectors(("a", INTEGER), ("b", INTEGER)), names=2)
+
+
+def test_outputs_in_the_order_of_the_head_say_which_is_which() -> None:
+    boxes, first, second = vectors(("a", FLOAT), ("b", FLOAT))
+    assert read([first, boxes, second], names=2, head="labels_boxes_scores").outputs == ("a", "boxes", "b")
+    assert read([second, boxes, first], names=2, head="labels_boxes_scores").outputs == ("b", "boxes", "a")
 
 
 def test_a_grid_of_any_size_is_read_where_the_number_of_names_decides() -> None:

@@ -34,6 +34,13 @@ def decode(file: bytes) -> np.ndarray:
 
 
 class TestJpeg:
+    def test_of_more_segments_than_any_encoder_writes_is_refused_at_once(self) -> None:
+        empty = struct.pack(">BBH", 0xFF, 0xE5, 2)
+        whole = PROGRESSIVE[:2] + empty * 1000 + PROGRESSIVE[2:]
+        assert decode(whole).shape == PICTURE.shape
+        with pytest.raises(ImageUndecodable, match="more than 4096 segments"):
+            decode(PROGRESSIVE[:2] + empty * 5000 + PROGRESSIVE[2:])
+
     def test_of_as_many_scans_as_allowed_is_decoded(self) -> None:
         assert decode(with_scans(jpeg.MAX_SCANS)).shape == PICTURE.shape
 
