@@ -38,6 +38,7 @@ from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.loader import Loader
 from detector_grpc.serving.memory import use_one_heap
 from detector_grpc.serving.outcome import Observers
+from detector_grpc.serving.polling import Poller
 from detector_grpc.serving.registry import Registry
 from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.resume import ResumeTokens
@@ -227,6 +228,8 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
         detector.until_unused,
         on_change,
     )
+    repository, poll_s = settings.models.repository, settings.models.poll_s
+    poller = Poller(repository, poll_s, loader) if repository and poll_s else None
     callers = read_callers(settings.auth.callers_file) if settings.auth.callers_file else None
 
     def interceptors(observers: Sequence[Callable[[CallEnd], None]]) -> list[AroundInterceptor]:
@@ -267,7 +270,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
                 "(DETECTOR_MODELS_DEFAULT_MODEL, DETECTOR_MODELS_DEFAULT_VERSION)",
                 extra={"model": registry.default_model, "version": registry.default_version},
             )
-        loading = asyncio.create_task(_load(loader, on_ready, Addresses(host, port, metrics_port)))
+        loading = asyncio.create_task(_load(loader, poller, on_ready, Addresses(host, port, metrics_port)))
         loading.add_done_callback(stopping.fail)
         await stopping.begun.wait()
         # Orders are refused from here on, so nothing changes any more while the server drains.
@@ -282,15 +285,20 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
     stopping.raise_failure()
 
 
-async def _load(loader: Loader, on_ready: Callable[[Addresses], Awaitable[None]] | None, addresses: Addresses) -> None:
-    try:
+async def _load(
+    loader: Loader,
+    poller: Poller | None,
+    on_ready: Callable[[Addresses], Awaitable[None]] | None,
+    addresses: Addresses,
+) -> None:
+    with contextlib.suppress(ShuttingDown):
         await loader.load_all()
-    except ShuttingDown:
-        return
-    gc.collect()
-    gc.freeze()  # what start-up made stays for good; collections need not look at it again
-    if on_ready is not None:
-        await on_ready(addresses)
+        gc.collect()
+        gc.freeze()  # what start-up made stays for good; collections need not look at it again
+        if on_ready is not None:
+            await on_ready(addresses)
+        if poller is not None:
+            await poller.run()
 
 
 @contextlib.contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -412,6 +414,40 @@ class TestRaces:
             assert running.answers("v1") == 0.9
             running.server.send(signal.SIGINT)
             assert running.server.wait() == 0
+
+
+class TestPolling:
+    def test_keeps_a_server_in_step_with_its_repository(self, tmp_path: Path) -> None:
+        tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
+        with started(tmp_path, models_poll_s=0.05) as running:
+            running.write("v2", confidence=0.5)
+            running.server.wait_for_log("version ready", version="v2")
+            assert running.answers("v2") == 0.5
+
+            new = tiny_onnx(tmp_path / "aside.onnx", boxes=[Box((16, 8, 48, 40), confidence=0.6)])
+            new.replace(tmp_path / "tiny" / "v1" / "model.onnx")
+            wait_until(lambda: running.answers("v1") == 0.6, "the new file of v1")
+
+            shutil.rmtree(tmp_path / "tiny" / "v2")
+            running.client.wait_for_status(UNKNOWN, V2)
+            assert reason_of(failure(lambda: running.answers("v2"))) == "MODEL_VERSION_NOT_HELD"
+            assert not running.server.log("version failed")
+
+            running.server.send(signal.SIGINT)
+            assert running.server.wait() == 0
+        assert "Traceback" not in running.server.text
+
+    def test_leaves_alone_a_file_that_is_being_copied(self, tmp_path: Path) -> None:
+        whole = tiny_onnx(tmp_path / "whole.onnx", boxes=[Box((16, 8, 48, 40), confidence=0.5)]).read_bytes()
+        path = tiny_onnx(tmp_path / "repository" / "tiny" / "v1" / "model.onnx")
+        step = len(whole) // 30
+        with started(tmp_path / "repository", models_poll_s=1) as running, path.open("wb", buffering=0) as copy:
+            for start in range(0, len(whole), step):
+                copy.write(whole[start : start + step])
+                time.sleep(0.1)  # so that it takes longer than some looks, as a copy does
+                assert running.answers("v1") == 0.9
+            wait_until(lambda: running.answers("v1") == 0.5, "the whole file")
+            assert not running.server.log("version failed")
 
 
 def test_metrics_of_a_new_version_exist_at_zero_and_its_provider_only_while_it_answers(running: Running) -> None:

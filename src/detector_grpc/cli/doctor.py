@@ -206,4 +206,5 @@ def _access(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("callers", "ok", f"{len(callers.by_token) + len(callers.by_identity)} known")
     elif settings.auth.mode == "open" and not settings.tls.client_authority:
-        yield Finding("callers", "warning", f"anybody who reaches {settings.server.host} may make every call")
+        hosts = " or ".join(dict.fromkeys((settings.server.host, settings.server.admin_host)))
+        yield Finding("callers", "warning", f"anybody who reaches {hosts} may make every call")

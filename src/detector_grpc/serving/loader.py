@@ -208,7 +208,7 @@ class Loader:
 
     def _open(self, source: VersionSource, present: Stamp | None) -> tuple[Stamp, LoadedModel] | None:
         """Opens a version and warms it up, unless its files are those that are present; blocking."""
-        stamp = source.stamp()  # before the files are read, so that a later change is never missed
+        stamp = source.stamp()
         if stamp == present:
             return None
         with contextlib.ExitStack() as failed:
@@ -220,6 +220,10 @@ class Loader:
                 return session
 
             loaded = open_version(source, open_session, self._max_pixels)
+            if source.stamp() != stamp:
+                raise ModelInvalid(
+                    f"{source.origin}: files have changed while they were read; load it again when all are there"
+                )
             warm_up(loaded.pipeline, self._workers)
             failed.pop_all()
         return stamp, loaded

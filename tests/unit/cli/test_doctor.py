@@ -132,3 +132,11 @@ def test_wrong_settings_are_all_named_and_nothing_is_examined() -> None:
     assert "DETECTOR_SERVER_PORT" in result.stderr
     assert "DETECTOR_LIMITS_MAX_QUEUE" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_doors_that_are_open_to_anybody_are_a_warning_that_names_them() -> None:
+    flags = ("--auth-mode", "open", "--server-host", "127.0.0.1", "--server-admin-host", "127.0.0.2")
+    exit_code, findings = examine("--demo", *flags)
+    assert exit_code == 0
+    assert findings["callers"]["verdict"] == "warning"
+    assert "127.0.0.1 or 127.0.0.2" in findings["callers"]["detail"]

@@ -351,7 +351,7 @@ class TestOrder:
         assert len(ready.opened) == before + 1
         assert len(set(map(id, loaded))) == 1
 
-    async def test_a_file_that_is_written_while_the_one_before_is_loaded_is_not_missed(
+    async def test_a_file_that_is_written_while_it_is_read_is_refused_and_not_missed_by_the_next_load(
         self, ready: Loading, gate: Gate
     ) -> None:
         ready.write("yolo", "v3", "early")
@@ -361,8 +361,11 @@ class TestOrder:
         ready.write("yolo", "v3", "late")
         second = asyncio.create_task(ready.loader.load("yolo", "v3"))
         gate.open()
-        await asyncio.gather(first, second)
+        with pytest.raises(VersionFailed, match="have changed while they were read"):
+            await first
+        await second
         assert ready.digest(version="v3") == "late"
+        assert [session.closed for session in ready.opened[-2:]] == [True, False]
 
     async def test_an_unload_that_is_asked_for_during_a_load_comes_after_it(self, ready: Loading, gate: Gate) -> None:
         ready.write("yolo", "v3")
