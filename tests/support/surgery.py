@@ -313,7 +313,7 @@ GRAFTS = (
         pred_boxes = Identity (fractions)
         """,
         f"float[1, {MOST}, 6] logits, float[1, {MOST}, 4] pred_boxes",
-        {"head": "detr_softmax", "input": {"resize": "letterbox"}},
+        {"head": "detr_softmax", "input": {"resize": "letterbox", "mean": [0, 0, 0], "std": [1, 1, 1]}},
         "detr_softmax",
     ),
 )
