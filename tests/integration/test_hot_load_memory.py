@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ MODELS = Path(__file__).parents[2].parent / "shared" / "data" / "models"
 WARM_UP_CYCLES = 10
 CYCLES = 100
 MOST_GROWTH = 1.05
+LEAST_FREED_BYTES = 16 * 1024 * 1024  # the weights of either model as the runtime lays them out, and room for its runs
 
 
 def bundled(folder: Path) -> None:
@@ -50,6 +52,7 @@ def test_a_hundred_loads_and_unloads_half_of_them_failing_leave_no_memory_and_di
     picture = encoded_request(png(qr_picture().image))
     to_hot = encoded_request(png(qr_picture().image), version="hot")
     resident: list[int] = []
+    freed: list[int] = []
     codes: list[grpc.StatusCode] = []
     stop = threading.Event()
 
@@ -75,12 +78,15 @@ def test_a_hundred_loads_and_unloads_half_of_them_failing_leave_no_memory_and_di
             else:
                 admin.load("hot", "codes")
                 client.detect(to_hot)
+                loaded = server.memory_bytes()
                 admin.unload("hot", "codes")
+                freed.append(loaded - server.memory_bytes())
             resident.append(server.memory_bytes())
         stop.set()
         caller.join()
 
     growth = [round(each / resident[WARM_UP_CYCLES - 1], 3) for each in resident[WARM_UP_CYCLES:]]
     assert max(growth) < MOST_GROWTH, growth
+    assert statistics.median(freed) > LEAST_FREED_BYTES
     assert set(codes) == {grpc.StatusCode.OK}
     assert len(codes) > CYCLES
