@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SERVICE = "test.Service"
 HANG_S = 20
+STOP_S = 1
 
 
 class Service:
@@ -134,7 +135,7 @@ async def start(service: Service) -> AsyncIterator[Callable[..., Awaitable[Clien
             )
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
-            stack.push_async_callback(server.stop, None)
+            stack.push_async_callback(server.stop, STOP_S)  # lets handlers end before the loop does
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
             return Client(channel, name)
 
