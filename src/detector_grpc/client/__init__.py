@@ -7,7 +7,7 @@
 
         with detector.stream(camera) as answers:
             for answer in answers:
-                print(answer.frame_id, answer.result or answer.dropped or answer.error)
+                print(answer.frame_id, answer.dropped or answer.error or list(answer.result))
 
 No call is ever tried twice: whether a failed one is worth another try is the caller's decision, for which `CallFailed`
 has `code`, `reason` and `retry_after_s`. A stream is a row of calls: it goes on until all is answered.

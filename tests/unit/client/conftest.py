@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from concurrent import futures
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import cv2
@@ -15,6 +13,7 @@ import pytest
 from google.protobuf.any_pb2 import Any as PackedAny
 from google.rpc import status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from support import sdk
 
 from detector_grpc._gen.detector.v1 import (
     detection_pb2,
@@ -23,17 +22,23 @@ from detector_grpc._gen.detector.v1 import (
     image_pb2,
     model_service_pb2,
     model_service_pb2_grpc,
+    stream_pb2,
 )
-from detector_grpc.client import AsyncDetector, Detector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from google.protobuf.message import Message
     from numpy.typing import NDArray
 
-# Opens a detector with the constructor's arguments, by default one of the running server.
-Connect: TypeAlias = Callable[..., AbstractAsyncContextManager[AsyncDetector]]
+    from detector_grpc.client import AsyncDetector
+
+    StreamRequests: TypeAlias = Iterator[stream_pb2.StreamDetectRequest]
+    StreamResponses: TypeAlias = Iterator[stream_pb2.StreamDetectResponse]
+
+    # Opens a detector with the constructor's arguments, by default one of the running server.
+    Connect: TypeAlias = Callable[..., AbstractAsyncContextManager[AsyncDetector]]
 
 MessageT = TypeVar("MessageT", bound="Message")
 
@@ -43,7 +48,8 @@ DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 class RedDetector(detector_service_pb2_grpc.DetectorServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
     """Finds the red rectangle of a picture, or for grey ones the bright one.
 
-    Remembers the requests and metadata of its calls, and fails where `failure` says so.
+    Remembers the requests and metadata of its calls, and fails where `failure` says so. A stream goes as the next of
+    the `scripts` says, which are given the servicer, the config, the requests that follow it and the context.
     """
 
     def __init__(self) -> None:
@@ -51,6 +57,51 @@ class RedDetector(detector_service_pb2_grpc.DetectorServiceServicer, model_servi
         self.metadata: dict[str, str] = {}
         self.input_size: image_pb2.ImageSize | None = image_pb2.ImageSize(width=64, height=48)
         self.failure: Callable[[grpc.ServicerContext], None] | None = None
+        self.scripts: list[Callable[..., StreamResponses]] = []
+
+    def StreamDetect(  # noqa: N802
+        self, requests: StreamRequests, context: grpc.ServicerContext
+    ) -> StreamResponses:
+        first = next(requests)
+        self._remember(first, context)
+        script = self.scripts.pop(0) if self.scripts else RedDetector.answer_all
+        yield from script(self, first.config, requests, context)
+
+    def answer_all(
+        self, config: stream_pb2.StreamConfig, requests: StreamRequests, _: grpc.ServicerContext
+    ) -> StreamResponses:
+        """What a server does that nothing happens to."""
+        yield self.ready(config)
+        for request in requests:
+            yield self.answer(request)
+
+    @staticmethod
+    def ready(config: stream_pb2.StreamConfig, **fields: object) -> stream_pb2.StreamDetectResponse:
+        usual = {
+            "model": config.model or "red",
+            "version": config.version or "v1",
+            "options": config.options,
+            "max_frames_in_flight": 4,
+            "max_frame_bytes": 100_000,
+            "heartbeat_interval_ms": 60_000,
+        }
+        return stream_pb2.StreamDetectResponse(ready=stream_pb2.StreamReady(**{**usual, **fields}))
+
+    def answer(self, request: stream_pb2.StreamDetectRequest) -> stream_pb2.StreamDetectResponse:
+        """The answer to a frame or an update."""
+        self.requests.append(request)
+        if request.HasField("update"):
+            return stream_pb2.StreamDetectResponse(updated={"options": request.update.options})
+        frame, image = request.frame, decoded(request.frame.image)
+        answer = stream_pb2.StreamDetectResponse(result={"frame_id": frame.frame_id, "age_ms": 1})
+        if image is None:
+            answer.result.error.code, answer.result.error.message = 3, "the bytes are no picture"
+        else:
+            source = frame.source_size if frame.HasField("source_size") else None
+            found, size = self._found(image, source)
+            answer.result.detections.detections.extend(found)
+            answer.result.detections.image_size.CopyFrom(size)
+        return answer
 
     def Detect(  # noqa: N802
         self, request: detector_service_pb2.DetectRequest, context: grpc.ServicerContext
@@ -59,28 +110,13 @@ class RedDetector(detector_service_pb2_grpc.DetectorServiceServicer, model_servi
         image = decoded(request.image)
         if image is None:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the bytes are no picture")
-        height, width = image.shape[:2]
-        source = request.source_size if request.HasField("source_size") else None
-        scale = (source.width / width, source.height / height) if source else (1.0, 1.0)
+        found, size = self._found(image, request.source_size if request.HasField("source_size") else None)
         return detector_service_pb2.DetectResponse(
             request_id=self.metadata.get("x-request-id", "made-here"),
             model=request.model or "red",
             version=request.version or "v1",
-            detections=[
-                detection_pb2.Detection(
-                    class_id=2,
-                    class_name="red [thing]",
-                    confidence=0.9,
-                    bbox=detection_pb2.BoundingBox(
-                        x_min=box[0] * scale[0],
-                        y_min=box[1] * scale[1],
-                        x_max=box[2] * scale[0],
-                        y_max=box[3] * scale[1],
-                    ),
-                )
-                for box in red_boxes(image)
-            ],
-            image_size=source or image_pb2.ImageSize(width=width, height=height),
+            detections=found,
+            image_size=size,
             options=detection_pb2.DetectOptions(confidence_threshold=0.25, iou_threshold=0.7, max_detections=300),
             timing=detection_pb2.Timing(queue_ms=1, decode_ms=2, preprocess_ms=3, inference_ms=4, postprocess_ms=5),
             model_digest=DIGEST,
@@ -104,6 +140,26 @@ class RedDetector(detector_service_pb2_grpc.DetectorServiceServicer, model_servi
 
     def asked(self, kind: type[MessageT]) -> list[MessageT]:
         return [request for request in self.requests if isinstance(request, kind)]
+
+    @staticmethod
+    def _found(
+        image: NDArray[np.uint8], source: image_pb2.ImageSize | None
+    ) -> tuple[list[detection_pb2.Detection], image_pb2.ImageSize]:
+        """Detections in source pixels, and the source's size."""
+        height, width = image.shape[:2]
+        scale_x, scale_y = (source.width / width, source.height / height) if source else (1.0, 1.0)
+        found = [
+            detection_pb2.Detection(
+                class_id=2,
+                class_name="red [thing]",
+                confidence=0.9,
+                bbox=detection_pb2.BoundingBox(
+                    x_min=box[0] * scale_x, y_min=box[1] * scale_y, x_max=box[2] * scale_x, y_max=box[3] * scale_y
+                ),
+            )
+            for box in red_boxes(image)
+        ]
+        return found, source or image_pb2.ImageSize(width=width, height=height)
 
     def _version(self) -> model_service_pb2.ModelVersion:
         return model_service_pb2.ModelVersion(
@@ -141,6 +197,13 @@ class Server:
 
     def fail(self, code: grpc.StatusCode, message: str, *details: Message, request_id: str = "r-1") -> None:
         """Makes every call fail."""
+        self.red.failure = self.failure(code, message, *details, request_id=request_id)
+
+    @staticmethod
+    def failure(
+        code: grpc.StatusCode, message: str, *details: Message, request_id: str = "r-1"
+    ) -> Callable[[grpc.ServicerContext], None]:
+        """Ends a call."""
         packed = [PackedAny() for _ in details]
         for target, detail in zip(packed, details, strict=True):
             target.Pack(detail)
@@ -151,7 +214,7 @@ class Server:
             context.set_trailing_metadata(trailing)
             context.abort(code, message)
 
-        self.red.failure = fail
+        return fail
 
     def stop(self) -> None:
         self._server.stop(None).wait()
@@ -170,25 +233,10 @@ def connect(request: pytest.FixtureRequest, server: Server) -> Connect:
 
     @asynccontextmanager
     async def opened(address: str = server.address, *args: str, **options: object) -> AsyncIterator[object]:
-        if request.param == "asyncio":
-            async with AsyncDetector(address, *args, **options) as detector:
-                yield detector
-        else:
-            with Detector(address, *args, **options) as detector:
-                yield _Awaitable(detector)
+        async with sdk.opened(request.param, address, *args, **options) as detector:
+            yield detector
 
     return opened
-
-
-class _Awaitable:
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
-        async def call(*args: object, **options: object) -> object:
-            return await asyncio.to_thread(getattr(self._detector, name), *args, **options)
-
-        return call
 
 
 def decoded(image: image_pb2.Image) -> NDArray[np.uint8] | None:

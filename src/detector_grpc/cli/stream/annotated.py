@@ -70,7 +70,8 @@ class AnnotatedVideo:
         image = _pixels(answer.frame)
         if image is None:
             return
-        self._result = answer.result or self._result
+        if answer.result is not None:
+            self._result = answer.result
         height, width = image.shape[:2]
         if self._result is not None and self._result.image_wh == (width, height):
             image = draw(image, self._result, "BGR")

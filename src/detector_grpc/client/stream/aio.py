@@ -99,9 +99,10 @@ class AsyncStreamAnswers(Generic[FrameT]):
         """As StreamAnswers.close."""
         self._closed = True
         self._notify()
-        for task in self._tasks:
+        tasks, self._tasks = self._tasks, []  # or their tracebacks would keep the last connection open
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def _over(self) -> bool:

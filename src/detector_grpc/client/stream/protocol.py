@@ -157,12 +157,12 @@ class StreamProtocol(Generic[FrameT]):
             return None
         if (options := self._options.next_change()) is not None:
             return Send(stream_pb2.StreamDetectRequest(update=stream_pb2.StreamUpdate(options=options)))
-        if (message := self._next_frame(now)) is not None:
-            return Send(message)
-        while (entry := self._ledger.take(now)) is not None:
+        while (message := self._next_frame(now)) is None:
+            if (entry := self._ledger.take(now)) is None:
+                return HalfClose() if self._source_ended and self._ledger.all_sent else None
             if entry.message is None:
                 return Encode(entry)
-        return HalfClose() if self._source_ended and self._ledger.all_sent else None
+        return Send(message)
 
     def encoded(self, entry: Entry[FrameT], message: stream_pb2.StreamDetectRequest) -> None:
         """Says how a frame is sent."""
