@@ -60,7 +60,7 @@ class AsyncStreamAnswers(Generic[FrameT]):
         return self
 
     async def __anext__(self) -> StreamAnswer[FrameT]:
-        while (answer := self._protocol.read()) is None:
+        while self._closed or (answer := self._protocol.read()) is None:
             if self._over:
                 raise StopAsyncIteration if self._protocol.failure is None else self._protocol.failure
             await self._changed.wait()

@@ -71,7 +71,7 @@ class StreamAnswers(Generic[FrameT]):
 
     def __next__(self) -> StreamAnswer[FrameT]:
         with self._changed:
-            while (answer := self._protocol.read()) is None:
+            while self._closed or (answer := self._protocol.read()) is None:
                 if self._over:
                     raise StopIteration if self._protocol.failure is None else self._protocol.failure
                 self._changed.wait()
