@@ -72,6 +72,7 @@ async def test_every_frame_is_answered_as_by_detect_in_order(
         sdk.opened(flavour, coco.address) as detector,
         detector.stream(video, mode="lossless", confidence_threshold=LOW) as answers,
     ):
+        assert answers.ready.heartbeat_interval_s == 3
         got = [answer async for answer in answers]
 
     assert [answer.frame_id for answer in got] == list(range(1, FRAMES + 1))

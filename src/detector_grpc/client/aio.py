@@ -58,7 +58,7 @@ class AsyncDetector:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connection; calls in progress fail."""
+        """As Detector.close."""
         await self._channel.close()
 
     async def detect(

@@ -73,7 +73,7 @@ class Detector:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; calls in progress fail."""
+        """Closes the connection; calls in progress fail. Streams have their own, and end with their own context."""
         self._channel.close()
 
     def detect(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     _Call: TypeAlias = grpc.aio.StreamStreamCall[Message, stream_pb2.StreamDetectResponse]
 
+_LOOK_S = 0.1
+
 
 class AsyncStreamAnswers(Generic[FrameT]):
     """As StreamAnswers, for asyncio. Made by AsyncDetector.stream."""
@@ -103,6 +105,7 @@ class AsyncStreamAnswers(Generic[FrameT]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._frames = ()  # a generator that nobody else holds ends with this, and releases its camera
 
     @property
     def _over(self) -> bool:
@@ -160,9 +163,17 @@ class AsyncStreamAnswers(Generic[FrameT]):
         Raises:
             TimeoutError: The server is lost.
         """
+        reading = asyncio.ensure_future(call.read())
         silent_at = self._protocol.silent_at
-        async with asyncio.timeout(None if math.isinf(silent_at) else silent_at - time.monotonic()):
-            message = await call.read()
+        try:
+            await asyncio.wait({reading}, timeout=None if math.isinf(silent_at) else silent_at - time.monotonic())
+            # Never without a look at what has come: the caller may have kept the loop busy.
+            await asyncio.wait({reading}, timeout=_LOOK_S)
+            if not reading.done():
+                raise TimeoutError
+            message = reading.result()
+        finally:
+            reading.cancel()
         return message if isinstance(message, stream_pb2.StreamDetectResponse) else None
 
     async def _send(self, call: _Call, first: stream_pb2.StreamDetectRequest) -> None:

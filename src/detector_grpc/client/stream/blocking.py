@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from detector_grpc.client.stream.ledger import Entry
     from detector_grpc.client.stream.protocol import Step, StreamProtocol
 
-# Longest wait at once; threading cannot wait for ever by a number.
+# Shortest and longest wait for a change; threading cannot wait for ever by a number.
+_SHORTEST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 3600.0
 
 
@@ -124,6 +125,7 @@ class StreamAnswers(Generic[FrameT]):
         self._caller.join()
         if self._source.ident is not None:
             self._source.join(SOURCE_PATIENCE_S)
+        self._frames = ()  # a generator that nobody else holds ends with this, and releases its camera
 
     @property
     def _over(self) -> bool:
@@ -170,11 +172,11 @@ class StreamAnswers(Generic[FrameT]):
         reader.start()
         with self._changed:
             while not call.over and not self._closed:
-                now = time.monotonic()
-                if now >= self._protocol.silent_at:
+                wait_s = self._protocol.silent_at - time.monotonic()
+                # Never without a look at what has come: this process may have been stopped itself.
+                changed = self._changed.wait(min(max(wait_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
+                if not changed and (now := time.monotonic()) >= self._protocol.silent_at:
                     call.end(self._protocol.silence(now))
-                else:
-                    self._changed.wait(min(self._protocol.silent_at - now, _LONGEST_WAIT_S))
             call.end(None)
             self._changed.notify_all()  # the sender is to stop
         answers.cancel()
@@ -187,17 +189,19 @@ class StreamAnswers(Generic[FrameT]):
             for message in answers:
                 with self._changed:
                     if call.over:
-                        return
+                        break
                     self._protocol.receive(message, time.monotonic())
                     self._changed.notify_all()
         except grpc.RpcError as error:
             failure = CallFailed.of(error)
         except CallFailed as error:
             failure = error
-        finally:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for it
             with self._changed:
-                call.end(failure)
-                self._changed.notify_all()
+                self._protocol.finish(error)
+        with self._changed:
+            call.end(failure)
+            self._changed.notify_all()
 
     def _requests(self, first: stream_pb2.StreamDetectRequest, call: _Call) -> Iterator[stream_pb2.StreamDetectRequest]:
         yield first

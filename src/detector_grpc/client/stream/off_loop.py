@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -28,21 +27,22 @@ class OffLoop(Generic[ItemT]):
         self._items = iter(items)
         self._patience_s = patience_s
         self._thread = ThreadPoolExecutor(1, "stream-source")
-        self._reading: Future[object] | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> ItemT:
-        self._reading = self._thread.submit(next, self._items, _END)
-        item = await asyncio.wrap_future(self._reading)
+        item = await asyncio.wrap_future(self._thread.submit(self._next))
         if item is _END:
             raise StopAsyncIteration
         return cast("ItemT", item)
 
     async def aclose(self) -> None:
-        """Ends the thread."""
+        """Ends the thread, and lets go of the items."""
+        idle = self._thread.submit(lambda: None)  # done when nothing is being read any more
         self._thread.shutdown(wait=False)
-        if self._reading is not None:
-            with contextlib.suppress(Exception):  # of an item that nobody waits for any more
-                await asyncio.wait_for(asyncio.wrap_future(self._reading), self._patience_s)
+        await asyncio.wait({asyncio.wrap_future(idle)}, timeout=self._patience_s)
+        self._items = iter(())
+
+    def _next(self) -> object:
+        return next(self._items, _END)
