@@ -31,9 +31,9 @@ from detector_grpc.interceptors.metrics import Metrics
 from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import AdminServer, DetectorServer
 from detector_grpc.rpc.status import rich_status
-from detector_grpc.rpc.stream import StreamLimits
+from detector_grpc.rpc.stream_frames import Served, StreamLimits
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
-from detector_grpc.serving.budget import ByteBudget
+from detector_grpc.serving.budget import Shares
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.loader import Loader
 from detector_grpc.serving.memory import use_one_heap
@@ -175,11 +175,11 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
     limits, collectors = settings.limits, CollectorRegistry()
     ProcessCollector(registry=collectors)
     scheduler = Scheduler(workers(settings), limits.max_queue)
-    budget = ByteBudget(limits.max_bytes_in_flight)
+    shares = Shares.of(limits.max_bytes_in_flight, limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
     admission = LimitsInterceptor(
         limits.max_message_bytes,
         limits.max_message_bytes + TRANSPORT_MARGIN_BYTES,
-        budget,
+        shares.calls,
         limits.max_requests,
         limits.max_streams,
         limits.receive_timeout_s,
@@ -208,16 +208,18 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
 
     detector = DetectorService(
         registry,
-        scheduler,
-        budget,
-        ResumeTokens(_resume_key(settings.streams.resume_key_file)),
-        StreamLimits(
-            max_frames_in_flight=limits.max_stream_frames,
-            max_frame_bytes=limits.max_message_bytes,
-            config_timeout_s=limits.receive_timeout_s,
-            write_timeout_s=limits.receive_timeout_s,
+        Served(
+            scheduler,
+            shares,
+            StreamLimits(
+                max_frames_in_flight=limits.max_stream_frames,
+                max_frame_bytes=limits.max_message_bytes,
+                config_timeout_s=limits.receive_timeout_s,
+                write_timeout_s=limits.receive_timeout_s,
+            ),
+            Observers([metrics.observe]),
         ),
-        Observers([metrics.observe]),
+        ResumeTokens(_resume_key(settings.streams.resume_key_file)),
     )
     loader = Loader(
         registry,

@@ -39,8 +39,8 @@ from detector_grpc.interceptors.logging import log_call
 from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import DetectorServer
 from detector_grpc.rpc.status import rich_status
-from detector_grpc.rpc.stream import StreamLimits
-from detector_grpc.serving.budget import ByteBudget
+from detector_grpc.rpc.stream_frames import Served, StreamLimits
+from detector_grpc.serving.budget import Shares
 from detector_grpc.serving.loader import Loader
 from detector_grpc.serving.outcome import Observers
 from detector_grpc.serving.registry import Registry
@@ -474,7 +474,8 @@ async def in_process(repository: Path, open_session: Any) -> AsyncIterator[tuple
 
     registry = Registry(scan(repository), "tiny", "v1")
     limits = StreamLimits(max_frames_in_flight=1, max_frame_bytes=MIB, config_timeout_s=30, write_timeout_s=30)
-    detector = DetectorService(registry, scheduler, ByteBudget(MIB), ResumeTokens(b"key"), limits, Observers([]))
+    served = Served(scheduler, Shares.of(MIB, MIB), limits, Observers([]))
+    detector = DetectorService(registry, served, ResumeTokens(b"key"))
     loader = Loader(registry, Sources([repository]), open_session, 1_000_000, 1, detector.until_unused, on_change)
     server = DetectorServer(
         registry,

@@ -29,8 +29,8 @@ from detector_grpc.errors import (
     VersionNotHeld,
 )
 from detector_grpc.rpc.detector_service import DetectorService
-from detector_grpc.rpc.stream import StreamLimits
-from detector_grpc.serving.budget import ByteBudget
+from detector_grpc.rpc.stream_frames import Served, StreamLimits
+from detector_grpc.serving.budget import Shares
 from detector_grpc.serving.loader import Loader
 from detector_grpc.serving.outcome import CURRENT_CALL, Call
 from detector_grpc.serving.registry import ModelState, Registry
@@ -130,11 +130,13 @@ class World:
         self.scheduler._threads = self.threads  # type: ignore[assignment]
         self._service = DetectorService(
             self.registry,
-            self.scheduler,
-            ByteBudget(100),
+            Served(
+                self.scheduler,
+                Shares.of(100, 100),
+                StreamLimits(max_frames_in_flight=1, max_frame_bytes=100, config_timeout_s=1, write_timeout_s=1),
+                lambda _: None,
+            ),
             ResumeTokens(b"key"),
-            StreamLimits(max_frames_in_flight=1, max_frame_bytes=100, config_timeout_s=1, write_timeout_s=1),
-            lambda _: None,
         )
         self.loader = Loader(
             self.registry, Sources([folder]), self._session, 100, 2, self._service.until_unused, self._on_change

@@ -90,7 +90,7 @@ class World:
                 raise KeyError(job.number)
             return job.number
 
-        job.task = asyncio.create_task(self.scheduler.submit(work, deadline, step.flow))
+        job.task = asyncio.create_task(self.scheduler.submit(work, deadline, (step.flow,)))
         self.jobs.append(job)
 
     async def take(self, step: object) -> None:

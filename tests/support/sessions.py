@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from detector_grpc.serving.inputs import ImageInput
+from detector_grpc.serving.layouts import Layout
+from detector_grpc.serving.options import DetectOptions
+from detector_grpc.serving.pipeline import Pipeline
+from detector_grpc.serving.registry import LoadedModel
 from detector_grpc.serving.session import CPU_PROVIDER, Signature, TensorInfo
+from detector_grpc.serving.spec import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,3 +52,9 @@ class FakeSession:
     def close(self) -> None:
         assert not self.closed
         self.closed = True
+
+
+def loaded_model(session: FakeSession) -> LoadedModel:
+    """A detector of cars and buses in 64 x 64 pixels, ready to be used."""
+    spec = ModelSpec(("car", "bus"), ImageInput("images", (64, 64)), Layout("xyxy", ("output0",)), DetectOptions())
+    return LoadedModel(spec, session.signature, Pipeline(spec, session, 10_000))

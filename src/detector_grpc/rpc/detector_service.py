@@ -18,20 +18,18 @@ from detector_grpc.serving.pipeline import EncodedImage
 from detector_grpc.serving.tracking import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     import grpc.aio
 
     from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest, DetectResponse
     from detector_grpc._gen.detector.v1.stream_pb2 import StreamDetectRequest, StreamDetectResponse
-    from detector_grpc.rpc.stream import StreamLimits
+    from detector_grpc.rpc.stream_frames import Served
     from detector_grpc.rpc.stream_messages import StreamConfig
-    from detector_grpc.serving.budget import ByteBudget
     from detector_grpc.serving.outcome import Call
     from detector_grpc.serving.pipeline import Result
     from detector_grpc.serving.registry import LoadedModel, Registry
     from detector_grpc.serving.resume import ResumeTokens, Resumption
-    from detector_grpc.serving.scheduler import Scheduler
 
     Context = grpc.aio.ServicerContext[DetectRequest, DetectResponse]
     StreamContext = grpc.aio.ServicerContext[StreamDetectRequest, StreamDetectResponse]
@@ -45,28 +43,19 @@ class DetectorService(DetectorServiceServicer):
 
     Args:
         registry: The versions.
-        scheduler: The workers.
-        budget: Bytes of pictures that the process may hold.
+        served: What calls and streams share.
         tokens: What makes and reads the tokens with which streams go on.
-        stream_limits: What one stream may take.
-        observe: Told the outcome of every picture.
     """
 
     def __init__(
         self,
         registry: Registry,
-        scheduler: Scheduler,
-        budget: ByteBudget,
+        served: Served,
         tokens: ResumeTokens,
-        stream_limits: StreamLimits,
-        observe: Callable[[Outcome], None],
     ) -> None:
         self._registry = registry
-        self._scheduler = scheduler
-        self._budget = budget
+        self._served = served
         self._tokens = tokens
-        self._stream_limits = stream_limits
-        self._observe = observe
         self._streams: set[DetectStream] = set()
         self._silent: set[asyncio.Timeout] = set()
         self._draining = False
@@ -88,8 +77,8 @@ class DetectorService(DetectorServiceServicer):
             del request  # its copy of the picture is not needed while this call waits
             encoded = parsed.image.data if isinstance(parsed.image, EncodedImage) else None
             # No await since `ready`: from the moment that it is chosen, the model is known to be used.
-            response, result = await self._scheduler.submit(
-                partial(_answer, loaded, parsed, call), _deadline(context), call.caller, loaded
+            response, result = await self._served.scheduler.submit(
+                partial(_answer, loaded, parsed, call), _deadline(context), (call.caller, "calls"), loaded
             )
         except BaseException as raised:
             error = raised
@@ -99,7 +88,7 @@ class DetectorService(DetectorServiceServicer):
         finally:
             status = _status(error, context)
             duration_s = time.perf_counter() - started
-            self._observe(Outcome(call, status, duration_s, encoded, result, digest, error))
+            self._served.observe(Outcome(call, status, duration_s, encoded, result, digest, error))
 
     async def StreamDetect(  # noqa: N802
         self, messages: AsyncIterator[tuple[StreamDetectRequest, int]], context: StreamContext
@@ -120,18 +109,7 @@ class DetectorService(DetectorServiceServicer):
             raise ShuttingDown
         found, loaded = self._registry.ready(model, version)
         call.model, call.version = found.model, found.version
-        stream = DetectStream(
-            config,
-            resumption,
-            loaded,
-            call,
-            self._scheduler,
-            self._budget,
-            self._tokens,
-            tracker,
-            self._stream_limits,
-            self._observe,
-        )
+        stream = DetectStream(config, resumption, loaded, call, self._served, self._tokens, tracker)
         self._streams.add(stream)
         try:
             await stream.run(messages, context.write)
@@ -140,7 +118,7 @@ class DetectorService(DetectorServiceServicer):
 
     async def _first(self, messages: AsyncIterator[tuple[StreamDetectRequest, int]]) -> StreamDetectRequest:
         """The first message of a stream; who holds a place without saying anything loses it."""
-        patience = asyncio.timeout(self._stream_limits.config_timeout_s)
+        patience = asyncio.timeout(self._served.limits.config_timeout_s)
         self._silent.add(patience)
         try:
             async with patience:
@@ -148,7 +126,7 @@ class DetectorService(DetectorServiceServicer):
         except TimeoutError:
             if self._draining:
                 raise ShuttingDown from None
-            raise ReceiveTimeout(self._stream_limits.config_timeout_s) from None
+            raise ReceiveTimeout(self._served.limits.config_timeout_s) from None
         finally:
             self._silent.discard(patience)
         if first is None:
@@ -158,7 +136,7 @@ class DetectorService(DetectorServiceServicer):
     async def until_unused(self, loaded: LoadedModel) -> None:
         """Waits until no call uses a model that no further one gets; its streams are told where to go on."""
         await asyncio.gather(*(stream.end() for stream in self._streams if stream.loaded is loaded))
-        await self._scheduler.until_unused(loaded)
+        await self._served.scheduler.until_unused(loaded)
 
     def drain_streams(self) -> None:
         """Takes no more frames and no more streams; each stream is told where to go on."""

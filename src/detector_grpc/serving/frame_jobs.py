@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from detector_grpc.serving.frames import Frame, FrameBook
     from detector_grpc.serving.scheduler import Scheduler
-    from detector_grpc.serving.turns import Priority
+    from detector_grpc.serving.turns import Flow, Priority
 
 PayloadT = TypeVar("PayloadT")
 
@@ -22,7 +22,8 @@ class FrameJobs(Generic[PayloadT]):
 
     Args:
         book: The frames.
-        scheduler: The workers; the jobs of one book are one flow.
+        scheduler: The workers.
+        flow: What the frames belong to.
         priority: Whether they pass others.
         begin: Makes what a worker does with a frame that waited for so many seconds; its value or error settles the
             frame.
@@ -33,12 +34,14 @@ class FrameJobs(Generic[PayloadT]):
         self,
         book: FrameBook[PayloadT],
         scheduler: Scheduler,
+        flow: Flow,
         priority: Priority,
         begin: Callable[[PayloadT, float], Callable[[], object]],
         uses: object,
     ) -> None:
         self._book = book
         self._scheduler = scheduler
+        self._flow = flow
         self._priority = priority
         self._begin = begin
         self._uses = uses
@@ -65,7 +68,7 @@ class FrameJobs(Generic[PayloadT]):
         outcome: object
         try:
             choose = partial(self._choose, taken)
-            outcome = await self._scheduler.submit_chosen(choose, self, self._priority, self._uses)
+            outcome = await self._scheduler.submit_chosen(choose, self._flow, self._priority, self._uses)
         except Exception as error:  # noqa: BLE001 - it is what became of the frame
             outcome = error
         for frame in taken:

@@ -1,6 +1,7 @@
 """Who gets a worker, and when: a bounded queue in front of a fixed number of threads.
 
-Jobs belong to flows, which take turns: the calls of one caller are a flow, and so are the frames of one stream.
+Jobs belong to flows, which take turns: callers do, and of each caller its calls together and its streams together.
+What runs is never interrupted, so while interactive work keeps coming, batch work leaves it a worker.
 
 States of a job, and all the ways between them:
 
@@ -17,6 +18,7 @@ event loop; the threads see only a function to call.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -27,12 +29,17 @@ from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
 from detector_grpc.serving.turns import Priority, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
+
+    from detector_grpc.serving.turns import Flow
 
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[float], Any]"
 
 SHED_REASONS = ("queue_full", "expired", "cancelled")
+
+# Interactive work that came within so many seconds is expected to go on.
+_LATELY_S = 1.0
 
 # Weight of the newest job in the running mean of service times, from which refused callers are told when to come back.
 _SMOOTHING = 0.1
@@ -44,6 +51,7 @@ class _Job:
     future: asyncio.Future[Any]
     submitted: float
     deadline: float | None
+    priority: Priority
     uses: object
 
 
@@ -67,7 +75,8 @@ class Scheduler:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._waiting = Turns[_Job]()
         self._unfinished: set[_Job] = set()
-        self._running = 0
+        self._running = Counter[Priority]()
+        self._last_interactive = -math.inf
         self._service_s = 0.0
         self._finished = asyncio.Event()  # set for a moment whenever a job is over
         self._closed = False
@@ -78,7 +87,7 @@ class Scheduler:
         return len(self._waiting)
 
     async def submit(
-        self, work: Callable[[float], T], deadline: float | None = None, flow: Hashable = None, uses: object = None
+        self, work: Callable[[float], T], deadline: float | None = None, flow: Flow = (), uses: object = None
     ) -> T:
         """Runs `work` on a worker thread and returns its value.
 
@@ -95,13 +104,13 @@ class Scheduler:
             Exception: Whatever `work` raises.
         """
         waiting = self._waiting.waiting(flow, Priority.INTERACTIVE)
-        if self._running == self.workers and waiting >= self._max_queue and not self._closed:
+        if self._running.total() == self.workers and waiting >= self._max_queue and not self._closed:
             self.shed["queue_full"] += 1
             raise QueueFull(self._max_queue, self._estimated_wait_s())
         return await self._submit(lambda: work, deadline, flow, Priority.INTERACTIVE, uses)
 
     async def submit_chosen(
-        self, choose: Callable[[], Callable[[float], T]], flow: Hashable, priority: Priority, uses: object = None
+        self, choose: Callable[[], Callable[[float], T]], flow: Flow, priority: Priority, uses: object = None
     ) -> T:
         """As `submit`, with work that is chosen when a worker is free, on the loop; `choose` must not raise.
 
@@ -113,13 +122,15 @@ class Scheduler:
         self,
         choose: Callable[[], Callable[[float], T]],
         deadline: float | None,
-        flow: Hashable,
+        flow: Flow,
         priority: Priority,
         uses: object,
     ) -> T:
         if self._closed:
             raise ShuttingDown
-        job = _Job(choose, asyncio.get_running_loop().create_future(), self._clock(), deadline, uses)
+        job = _Job(choose, asyncio.get_running_loop().create_future(), self._clock(), deadline, priority, uses)
+        if priority is Priority.INTERACTIVE:
+            self._last_interactive = job.submitted
         self._unfinished.add(job)
         self._waiting.append(job, flow, priority)
         self._fill()
@@ -146,9 +157,11 @@ class Scheduler:
 
     def _fill(self) -> None:
         """Gives free workers the jobs whose turn it is."""
-        while self._waiting and self._running < self.workers:
-            job = self._waiting.next()
+        while self._running.total() < self.workers:
             now = self._clock()
+            job = self._waiting.next(batch=self._running[Priority.BATCH] < self._most_batch(now))
+            if job is None:
+                return
             if job.future.cancelled():  # its caller left in this very turn of the loop
                 self.shed["cancelled"] += 1
                 self._end(job)
@@ -157,7 +170,7 @@ class Scheduler:
                 job.future.set_exception(DeadlineExpired(now - job.submitted))
                 self._end(job)
             else:
-                self._running += 1
+                self._running[job.priority] += 1
                 self._threads.submit(self._run, job, job.choose(), now)
 
     def _run(self, job: _Job, work: Work, began: float) -> None:
@@ -171,7 +184,7 @@ class Scheduler:
         job.future.get_loop().call_soon_threadsafe(self._finish, job, began, value, error)
 
     def _finish(self, job: _Job, began: float, value: Any, error: BaseException | None) -> None:  # noqa: ANN401
-        self._running -= 1
+        self._running[job.priority] -= 1
         self._service_s += _SMOOTHING * (self._clock() - began - self._service_s)
         if not job.future.done():  # else its caller left while it ran
             if error is None:
@@ -180,6 +193,11 @@ class Scheduler:
                 job.future.set_exception(error)
         self._end(job)
         self._fill()
+
+    def _most_batch(self, now: float) -> int:
+        """Number of batch jobs that may run now; while it is reached one of them runs, whose end is the next look."""
+        lately = now - self._last_interactive <= _LATELY_S
+        return max(1, self.workers - 1) if lately else self.workers
 
     def _expired(self, job: _Job) -> bool:
         return job.deadline is not None and self._clock() >= job.deadline

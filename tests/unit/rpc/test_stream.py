@@ -9,22 +9,17 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pytest
-from support.sessions import FakeSession
+from support.sessions import FakeSession, loaded_model
 
 from detector_grpc._gen.detector.v1 import image_pb2, stream_pb2
 from detector_grpc.errors import InferenceFailed
-from detector_grpc.rpc.stream import DetectStream, StreamLimits
+from detector_grpc.rpc.stream import DetectStream
+from detector_grpc.rpc.stream_frames import Served, StreamLimits
 from detector_grpc.rpc.stream_messages import parse_config
-from detector_grpc.serving.budget import ByteBudget
-from detector_grpc.serving.inputs import ImageInput
-from detector_grpc.serving.layouts import Layout
-from detector_grpc.serving.options import DetectOptions
+from detector_grpc.serving.budget import Shares
 from detector_grpc.serving.outcome import Call
-from detector_grpc.serving.pipeline import Pipeline
-from detector_grpc.serving.registry import LoadedModel
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import Scheduler
-from detector_grpc.serving.spec import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -58,9 +53,7 @@ class Played:
 
     def __init__(self, mode: int, session: GatedSession, write: Callable[..., Any] | None = None) -> None:
         self.session = session
-        spec = ModelSpec(("car", "bus"), ImageInput("images", (64, 64)), Layout("xyxy", ("output0",)), DetectOptions())
-        loaded = LoadedModel(spec, session.signature, Pipeline(spec, session, 10_000))
-        self.scheduler, self.budget = Scheduler(1, 0), ByteBudget(TOTAL_BYTES)
+        self.scheduler, self.shares = Scheduler(1, 0), Shares.of(TOTAL_BYTES, 0)
         self.outcomes: list[Outcome] = []
         self.answers: list[stream_pb2.StreamDetectResponse] = []
         self.sent: asyncio.Queue[tuple[stream_pb2.StreamDetectRequest, int] | None] = asyncio.Queue()
@@ -68,14 +61,16 @@ class Played:
         self.stream = DetectStream(
             parse_config(config),
             None,
-            loaded,
+            loaded_model(session),
             Call("/StreamDetect", "find-me", model="tiny", version="v1"),
-            self.scheduler,
-            self.budget,
+            Served(
+                self.scheduler,
+                self.shares,
+                StreamLimits(max_frames_in_flight=3, max_frame_bytes=2000, config_timeout_s=9, write_timeout_s=9),
+                self.outcomes.append,
+            ),
             ResumeTokens(b"key"),
             None,
-            StreamLimits(max_frames_in_flight=3, max_frame_bytes=2000, config_timeout_s=9, write_timeout_s=9),
-            self.outcomes.append,
         )
         self.task = asyncio.create_task(self.stream.run(self._messages(), write or self._write))
 
@@ -98,7 +93,7 @@ class Played:
         return [(result.frame_id, result.WhichOneof("outcome")) for result in results]
 
     def everything_is_given_back(self) -> bool:
-        return self.budget.try_reserve(TOTAL_BYTES)
+        return self.shares.live.try_reserve(TOTAL_BYTES)
 
     async def _messages(self) -> AsyncIterator[tuple[stream_pb2.StreamDetectRequest, int]]:
         while (message := await self.sent.get()) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from detector_grpc.serving.budget import ByteBudget
+from detector_grpc.serving.budget import ByteBudget, Shares
 
 
 async def turn() -> None:
@@ -123,3 +123,40 @@ async def test_who_does_not_want_to_wait_takes_nothing_from_those_who_do() -> No
     assert not budget.try_reserve(1)
     await leave(*tasks)
     assert budget.try_reserve(4)
+
+
+class TestShares:
+    """Who can wait keeps nothing from who cannot."""
+
+    async def test_recordings_and_calls_leave_room_for_live_streams(self) -> None:
+        shares = Shares.of(100, 10)
+        recordings = await asking(shares.recordings, 30, 20, 10)
+        assert got(recordings) == [True, True, False]
+        calls = await asking(shares.calls, 20, 10)
+        assert got(calls) == [True, False]
+        assert shares.live.try_reserve(30)
+        assert not shares.live.try_reserve(1)
+        await leave(*recordings, *calls)
+
+    async def test_what_live_streams_hold_others_wait_for(self) -> None:
+        shares = Shares.of(100, 10)
+        assert shares.live.try_reserve(95)
+        waiting = [*await asking(shares.recordings, 5, 10), *await asking(shares.calls, 10)]
+        assert got(waiting) == [True, False, False]
+        shares.live.release(95)
+        await turn()
+        assert got(waiting) == [True, True, True]
+
+    async def test_every_share_has_room_for_the_largest(self) -> None:
+        shares = Shares.of(20, 20)
+        for share in shares:
+            await share.reserve(20)
+            share.release(20)
+
+    async def test_who_leaves_while_waiting_for_the_whole_gives_back_the_part(self) -> None:
+        shares = Shares.of(100, 10)
+        assert shares.live.try_reserve(100)
+        await leave(*await asking(shares.recordings, 50, 10))
+        await leave(*await asking(shares.calls, 75))
+        shares.live.release(100)
+        assert got(await asking(shares.recordings, 50)) == [True]

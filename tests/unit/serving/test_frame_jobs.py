@@ -31,7 +31,7 @@ async def test_what_a_frame_uses_is_in_use_until_its_worker_is_done_though_the_s
 
         return work
 
-    jobs = FrameJobs(book, scheduler, Priority.BATCH, begin, uses="model")
+    jobs = FrameJobs(book, scheduler, ("stream",), Priority.BATCH, begin, uses="model")
     book.accept("frame", 0.0)
     jobs.look_at_more()
     assert await asyncio.to_thread(began.wait, TIMEOUT_S)

@@ -380,7 +380,7 @@ async def test_flows_take_turns_whatever_the_order_of_asking() -> None:
     order: list[str] = []
     async with busy(scheduler):
         tasks = [
-            asyncio.create_task(scheduler.submit(lambda _, name=name: order.append(name), flow=name[0]))
+            asyncio.create_task(scheduler.submit(lambda _, name=name: order.append(name), flow=tuple(name[:-1])))
             for name in ("a1", "a2", "a3", "b1", "c1", "b2")
         ]
         await turn()
@@ -392,10 +392,10 @@ async def test_flows_take_turns_whatever_the_order_of_asking() -> None:
 async def test_each_flow_has_a_queue_of_its_own() -> None:
     scheduler = Scheduler(1, 1)
     async with busy(scheduler):
-        waiting = [asyncio.create_task(scheduler.submit(opened(flow), flow=flow)) for flow in ("a", "b")]
+        waiting = [asyncio.create_task(scheduler.submit(opened(flow), flow=(flow,))) for flow in ("a", "b")]
         await turn()
         with pytest.raises(QueueFull):
-            await scheduler.submit(opened(), flow="a")
+            await scheduler.submit(opened(), flow=("a",))
         assert scheduler.depth == 2
     assert await asyncio.gather(*waiting) == ["a", "b"]
 
@@ -403,7 +403,7 @@ async def test_each_flow_has_a_queue_of_its_own() -> None:
 async def test_jobs_that_have_left_do_not_wait() -> None:
     scheduler = Scheduler(1, 10)
     async with busy(scheduler):
-        tasks = [asyncio.create_task(scheduler.submit(opened(), flow=object())) for _ in range(3)]
+        tasks = [asyncio.create_task(scheduler.submit(opened(), flow=(object(),))) for _ in range(3)]
         await turn()
         for task in tasks:
             task.cancel()
@@ -415,7 +415,7 @@ async def test_work_can_be_chosen_when_a_worker_is_free() -> None:
     scheduler = Scheduler(1, 10)
     newest = ["old"]
     async with busy(scheduler):
-        task = asyncio.create_task(scheduler.submit_chosen(lambda: opened(newest[0]), None, Priority.BATCH))
+        task = asyncio.create_task(scheduler.submit_chosen(lambda: opened(newest[0]), (), Priority.BATCH))
         await turn()
         newest[0] = "new"
     assert await task == "new"
@@ -426,19 +426,48 @@ async def test_interactive_work_passes_batch_work() -> None:
     order: list[str] = []
     async with busy(scheduler):
         tasks = [
-            asyncio.create_task(scheduler.submit_chosen(lambda: lambda _: order.append("batch"), "b", Priority.BATCH)),
-            asyncio.create_task(scheduler.submit(lambda _: order.append("interactive"), flow="a")),
+            asyncio.create_task(
+                scheduler.submit_chosen(lambda: lambda _: order.append("batch"), ("b",), Priority.BATCH)
+            ),
+            asyncio.create_task(scheduler.submit(lambda _: order.append("interactive"), flow=("a",))),
         ]
         await turn()
     await asyncio.gather(*tasks)
     assert order == ["interactive", "batch"]
 
 
+async def test_batch_work_leaves_a_worker_while_interactive_work_keeps_coming() -> None:
+    clock = Clock()
+    scheduler = Scheduler(2, 10, clock)
+    gates = [Gate() for _ in range(3)]
+
+    def batch() -> list[asyncio.Task[object]]:
+        return [
+            asyncio.create_task(scheduler.submit_chosen(lambda gate=gate: gate, ("b",), Priority.BATCH))
+            for gate in gates
+        ]
+
+    await scheduler.submit(opened())
+    tasks = batch()
+    await gates[0].began()
+    await turn()
+    assert gates[1].runs == 0
+    assert await scheduler.submit(opened("at once")) == "at once"
+    clock.now += 1.1  # nobody else came
+    gates[0].open()
+    await gates[1].began()
+    await gates[2].began()
+    for gate in gates:
+        gate.open()
+    await asyncio.gather(*tasks)
+    await scheduler.close()
+
+
 async def test_work_that_is_chosen_late_is_bounded_by_its_owner_alone() -> None:
     scheduler = Scheduler(1, 0)
     async with busy(scheduler):
         tasks = [
-            asyncio.create_task(scheduler.submit_chosen(lambda: opened("done"), "a", Priority.INTERACTIVE))
+            asyncio.create_task(scheduler.submit_chosen(lambda: opened("done"), ("a",), Priority.INTERACTIVE))
             for _ in range(5)
         ]
         await turn()
