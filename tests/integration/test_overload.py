@@ -178,7 +178,7 @@ class TestManyCalls:
         tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=half_second)
         data = raw_request(np.zeros((1024, 1024, 3), np.uint8)).SerializeToString()
         settings = {"runtime_workers": 1, "limits_max_message_bytes": 3 * MIB + 1024, "limits_max_requests": 12}
-        with loaded(tmp_path, limits_max_bytes_in_flight=9 * MIB, **settings) as (server, client):
+        with loaded(tmp_path, limits_max_bytes_in_flight=12 * MIB, **settings) as (server, client):
             for _ in range(2):
                 calls = [client.start_bytes(data) for _ in range(12)]
                 wait_until(lambda: read_metrics(server).value("object_detection_queue_depth") >= 1, "a queue")
