@@ -26,20 +26,25 @@ from detector_grpc._gen.detector.v1 import detection_pb2 as detector_dot_v1_dot_
 from detector_grpc._gen.detector.v1 import image_pb2 as detector_dot_v1_dot_image__pb2
 from detector_grpc._gen.detector.v1 import predict_pb2 as detector_dot_v1_dot_predict__pb2
 from detector_grpc._gen.detector.v1 import stream_pb2 as detector_dot_v1_dot_stream__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"detector/v1/detector_service.proto\x12\x0b\x64\x65tector.v1\x1a\x1b\x64\x65tector/v1/detection.proto\x1a\x17\x64\x65tector/v1/image.proto\x1a\x19\x64\x65tector/v1/predict.proto\x1a\x18\x64\x65tector/v1/stream.proto\x1a\x19google/api/httpbody.proto\"\xac\x01\n\rDetectRequest\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x12.detector.v1.Image\x12+\n\x0bsource_size\x18\x02 \x01(\x0b\x32\x16.detector.v1.ImageSize\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12+\n\x07options\x18\x05 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\"\xae\x02\n\x0e\x44\x65tectResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12*\n\ndetections\x18\x04 \x03(\x0b\x32\x16.detector.v1.Detection\x12*\n\nimage_size\x18\x05 \x01(\x0b\x32\x16.detector.v1.ImageSize\x12+\n\x07options\x18\x06 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\x12#\n\x06timing\x18\x07 \x01(\x0b\x32\x13.detector.v1.Timing\x12\x14\n\x0cmodel_digest\x18\x08 \x01(\t\x12\x18\n\x0buncertainty\x18\t \x01(\x02H\x00\x88\x01\x01\x42\x0e\n\x0c_uncertainty2\xb3\x02\n\x0f\x44\x65tectorService\x12\x41\n\x06\x44\x65tect\x12\x1a.detector.v1.DetectRequest\x1a\x1b.detector.v1.DetectResponse\x12W\n\x0cStreamDetect\x12 .detector.v1.StreamDetectRequest\x1a!.detector.v1.StreamDetectResponse(\x01\x30\x01\x12\x44\n\x07Predict\x12\x1b.detector.v1.PredictRequest\x1a\x1c.detector.v1.PredictResponse\x12>\n\x08\x41nnotate\x12\x1c.detector.v1.AnnotateRequest\x1a\x14.google.api.HttpBodyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"detector/v1/detector_service.proto\x12\x0b\x64\x65tector.v1\x1a\x1b\x64\x65tector/v1/detection.proto\x1a\x17\x64\x65tector/v1/image.proto\x1a\x19\x64\x65tector/v1/predict.proto\x1a\x18\x64\x65tector/v1/stream.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\xac\x01\n\rDetectRequest\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x12.detector.v1.Image\x12+\n\x0bsource_size\x18\x02 \x01(\x0b\x32\x16.detector.v1.ImageSize\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12+\n\x07options\x18\x05 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\"\xae\x02\n\x0e\x44\x65tectResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12*\n\ndetections\x18\x04 \x03(\x0b\x32\x16.detector.v1.Detection\x12*\n\nimage_size\x18\x05 \x01(\x0b\x32\x16.detector.v1.ImageSize\x12+\n\x07options\x18\x06 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\x12#\n\x06timing\x18\x07 \x01(\x0b\x32\x13.detector.v1.Timing\x12\x14\n\x0cmodel_digest\x18\x08 \x01(\t\x12\x18\n\x0buncertainty\x18\t \x01(\x02H\x00\x88\x01\x01\x42\x0e\n\x0c_uncertainty2\x9d\x03\n\x0f\x44\x65tectorService\x12\x41\n\x06\x44\x65tect\x12\x1a.detector.v1.DetectRequest\x1a\x1b.detector.v1.DetectResponse\x12W\n\x0cStreamDetect\x12 .detector.v1.StreamDetectRequest\x1a!.detector.v1.StreamDetectResponse(\x01\x30\x01\x12x\n\x07Predict\x12\x1b.detector.v1.PredictRequest\x1a\x1c.detector.v1.PredictResponse\"2\x82\xd3\xe4\x93\x02,\"\x08/predict:\x04\x62odyZ\x1a\"\x12/{version}/predict:\x04\x62ody\x12t\n\x08\x41nnotate\x12\x1c.detector.v1.AnnotateRequest\x1a\x14.google.api.HttpBody\"4\x82\xd3\xe4\x93\x02.\"\t/annotate:\x04\x62odyZ\x1b\"\x13/{version}/annotate:\x04\x62odyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'detector.v1.detector_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DETECTREQUEST']._serialized_start=186
-  _globals['_DETECTREQUEST']._serialized_end=358
-  _globals['_DETECTRESPONSE']._serialized_start=361
-  _globals['_DETECTRESPONSE']._serialized_end=663
-  _globals['_DETECTORSERVICE']._serialized_start=666
-  _globals['_DETECTORSERVICE']._serialized_end=973
+  _globals['_DETECTORSERVICE'].methods_by_name['Predict']._loaded_options = None
+  _globals['_DETECTORSERVICE'].methods_by_name['Predict']._serialized_options = b'\202\323\344\223\002,\"\010/predict:\004bodyZ\032\"\022/{version}/predict:\004body'
+  _globals['_DETECTORSERVICE'].methods_by_name['Annotate']._loaded_options = None
+  _globals['_DETECTORSERVICE'].methods_by_name['Annotate']._serialized_options = b'\202\323\344\223\002.\"\t/annotate:\004bodyZ\033\"\023/{version}/annotate:\004body'
+  _globals['_DETECTREQUEST']._serialized_start=216
+  _globals['_DETECTREQUEST']._serialized_end=388
+  _globals['_DETECTRESPONSE']._serialized_start=391
+  _globals['_DETECTRESPONSE']._serialized_end=693
+  _globals['_DETECTORSERVICE']._serialized_start=696
+  _globals['_DETECTORSERVICE']._serialized_end=1109
 # @@protoc_insertion_point(module_scope)

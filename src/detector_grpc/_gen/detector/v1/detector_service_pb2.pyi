@@ -2,6 +2,7 @@ from detector_grpc._gen.detector.v1 import detection_pb2 as _detection_pb2
 from detector_grpc._gen.detector.v1 import image_pb2 as _image_pb2
 from detector_grpc._gen.detector.v1 import predict_pb2 as _predict_pb2
 from detector_grpc._gen.detector.v1 import stream_pb2 as _stream_pb2
+from google.api import annotations_pb2 as _annotations_pb2
 from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor

@@ -98,14 +98,14 @@ class DetectorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Predict(self, request, context):
-        """Detect for REST callers: a form upload, a picture or JSON in, JSON out. Unstable: not served yet.
+        """Detect for REST callers: a form upload, a picture or JSON in, JSON out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Annotate(self, request, context):
-        """Like Predict, but answers the picture as `image/jpeg` with its boxes drawn. Unstable: not served yet.
+        """Like Predict, but answers the upright picture as `image/jpeg` with its boxes drawn.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,27 +24,32 @@ _sym_db = _symbol_database.Default()
 
 from detector_grpc._gen.detector.v1 import detection_pb2 as detector_dot_v1_dot_detection__pb2
 from detector_grpc._gen.detector.v1 import image_pb2 as detector_dot_v1_dot_image__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65tector/v1/model_service.proto\x12\x0b\x64\x65tector.v1\x1a\x1b\x64\x65tector/v1/detection.proto\x1a\x17\x64\x65tector/v1/image.proto\"\x13\n\x11ListModelsRequest\"q\n\x12ListModelsResponse\x12+\n\x08versions\x18\x01 \x03(\x0b\x32\x19.detector.v1.ModelVersion\x12\x15\n\rdefault_model\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_version\x18\x03 \x01(\t\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\">\n\x10GetModelResponse\x12*\n\x07version\x18\x01 \x01(\x0b\x32\x19.detector.v1.ModelVersion\"\x9d\x02\n\x0cModelVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.detector.v1.ModelState\x12\x15\n\rstate_message\x18\x04 \x01(\t\x12\x13\n\x0b\x63lass_names\x18\x05 \x03(\t\x12*\n\ninput_size\x18\x06 \x01(\x0b\x32\x16.detector.v1.ImageSize\x12\x0c\n\x04head\x18\x07 \x01(\t\x12\x33\n\x0f\x64\x65\x66\x61ult_options\x18\x08 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12\x1a\n\x12\x65xecution_provider\x18\n \x01(\t*q\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x32\xa6\x01\n\x0cModelService\x12M\n\nListModels\x12\x1e.detector.v1.ListModelsRequest\x1a\x1f.detector.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.detector.v1.GetModelRequest\x1a\x1d.detector.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65tector/v1/model_service.proto\x12\x0b\x64\x65tector.v1\x1a\x1b\x64\x65tector/v1/detection.proto\x1a\x17\x64\x65tector/v1/image.proto\x1a\x1cgoogle/api/annotations.proto\"\x13\n\x11ListModelsRequest\"q\n\x12ListModelsResponse\x12+\n\x08versions\x18\x01 \x03(\x0b\x32\x19.detector.v1.ModelVersion\x12\x15\n\rdefault_model\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_version\x18\x03 \x01(\t\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\">\n\x10GetModelResponse\x12*\n\x07version\x18\x01 \x01(\x0b\x32\x19.detector.v1.ModelVersion\"\x9d\x02\n\x0cModelVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.detector.v1.ModelState\x12\x15\n\rstate_message\x18\x04 \x01(\t\x12\x13\n\x0b\x63lass_names\x18\x05 \x03(\t\x12*\n\ninput_size\x18\x06 \x01(\x0b\x32\x16.detector.v1.ImageSize\x12\x0c\n\x04head\x18\x07 \x01(\t\x12\x33\n\x0f\x64\x65\x66\x61ult_options\x18\x08 \x01(\x0b\x32\x1a.detector.v1.DetectOptions\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12\x1a\n\x12\x65xecution_provider\x18\n \x01(\t*q\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x32\xe3\x01\n\x0cModelService\x12^\n\nListModels\x12\x1e.detector.v1.ListModelsRequest\x1a\x1f.detector.v1.ListModelsResponse\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/models\x12s\n\x08GetModel\x12\x1c.detector.v1.GetModelRequest\x1a\x1d.detector.v1.GetModelResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/models/{model}/versions/{version}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'detector.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=641
-  _globals['_MODELSTATE']._serialized_end=754
-  _globals['_LISTMODELSREQUEST']._serialized_start=102
-  _globals['_LISTMODELSREQUEST']._serialized_end=121
-  _globals['_LISTMODELSRESPONSE']._serialized_start=123
-  _globals['_LISTMODELSRESPONSE']._serialized_end=236
-  _globals['_GETMODELREQUEST']._serialized_start=238
-  _globals['_GETMODELREQUEST']._serialized_end=287
-  _globals['_GETMODELRESPONSE']._serialized_start=289
-  _globals['_GETMODELRESPONSE']._serialized_end=351
-  _globals['_MODELVERSION']._serialized_start=354
-  _globals['_MODELVERSION']._serialized_end=639
-  _globals['_MODELSERVICE']._serialized_start=757
-  _globals['_MODELSERVICE']._serialized_end=923
+  _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\t\022\007/models'
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002$\022\"/models/{model}/versions/{version}'
+  _globals['_MODELSTATE']._serialized_start=671
+  _globals['_MODELSTATE']._serialized_end=784
+  _globals['_LISTMODELSREQUEST']._serialized_start=132
+  _globals['_LISTMODELSREQUEST']._serialized_end=151
+  _globals['_LISTMODELSRESPONSE']._serialized_start=153
+  _globals['_LISTMODELSRESPONSE']._serialized_end=266
+  _globals['_GETMODELREQUEST']._serialized_start=268
+  _globals['_GETMODELREQUEST']._serialized_end=317
+  _globals['_GETMODELRESPONSE']._serialized_start=319
+  _globals['_GETMODELRESPONSE']._serialized_end=381
+  _globals['_MODELVERSION']._serialized_start=384
+  _globals['_MODELVERSION']._serialized_end=669
+  _globals['_MODELSERVICE']._serialized_start=787
+  _globals['_MODELSERVICE']._serialized_end=1014
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 from detector_grpc._gen.detector.v1 import detection_pb2 as _detection_pb2
 from detector_grpc._gen.detector.v1 import image_pb2 as _image_pb2
+from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor

@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x65tector/v1/predict.proto\x12\x0b\x64\x65tector.v1\x1a\x19google/api/httpbody.proto\"d\n\x0ePredictRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\x12\x1b\n\x0e\x63onf_threshold\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\x11\n\x0f_conf_threshold\"\xb4\x01\n\x0fPredictResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x31\n\ndetections\x18\x03 \x03(\x0b\x32\x1d.detector.v1.PredictDetection\x12\x16\n\x0einference_time\x18\x04 \x01(\x02\x12\x13\n\x0bimage_shape\x18\x05 \x03(\x05\x12\x1c\n\x14\x63onfidence_threshold\x18\x06 \x01(\x02\"Z\n\x10PredictDetection\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12\x0c\n\x04\x62\x62ox\x18\x04 \x03(\x02\"e\n\x0f\x41nnotateRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\x12\x1b\n\x0e\x63onf_threshold\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\x11\n\x0f_conf_thresholdb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x65tector/v1/predict.proto\x12\x0b\x64\x65tector.v1\x1a\x19google/api/httpbody.proto\"\xd5\x02\n\x0ePredictRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\x12\x1b\n\x0e\x63onf_threshold\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1a\n\riou_threshold\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12\x18\n\x0bmulti_label\x18\x07 \x01(\x08H\x02\x88\x01\x01\x12\x1f\n\x12\x63lass_agnostic_nms\x18\x08 \x01(\x08H\x03\x88\x01\x01\x12\x1b\n\x0emax_detections\x18\t \x01(\x05H\x04\x88\x01\x01\x42\x11\n\x0f_conf_thresholdB\x10\n\x0e_iou_thresholdB\x0e\n\x0c_multi_labelB\x15\n\x13_class_agnostic_nmsB\x11\n\x0f_max_detections\"\xb4\x01\n\x0fPredictResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x31\n\ndetections\x18\x03 \x03(\x0b\x32\x1d.detector.v1.PredictDetection\x12\x16\n\x0einference_time\x18\x04 \x01(\x02\x12\x13\n\x0bimage_shape\x18\x05 \x03(\x05\x12\x1c\n\x14\x63onfidence_threshold\x18\x06 \x01(\x02\"Z\n\x10PredictDetection\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12\x0c\n\x04\x62\x62ox\x18\x04 \x03(\x02\"\xd6\x02\n\x0f\x41nnotateRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\x12\x1b\n\x0e\x63onf_threshold\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1a\n\riou_threshold\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12\x18\n\x0bmulti_label\x18\x07 \x01(\x08H\x02\x88\x01\x01\x12\x1f\n\x12\x63lass_agnostic_nms\x18\x08 \x01(\x08H\x03\x88\x01\x01\x12\x1b\n\x0emax_detections\x18\t \x01(\x05H\x04\x88\x01\x01\x42\x11\n\x0f_conf_thresholdB\x10\n\x0e_iou_thresholdB\x0e\n\x0c_multi_labelB\x15\n\x13_class_agnostic_nmsB\x11\n\x0f_max_detectionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'detector.v1.predict_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PREDICTREQUEST']._serialized_start=69
-  _globals['_PREDICTREQUEST']._serialized_end=169
-  _globals['_PREDICTRESPONSE']._serialized_start=172
-  _globals['_PREDICTRESPONSE']._serialized_end=352
-  _globals['_PREDICTDETECTION']._serialized_start=354
-  _globals['_PREDICTDETECTION']._serialized_end=444
-  _globals['_ANNOTATEREQUEST']._serialized_start=446
-  _globals['_ANNOTATEREQUEST']._serialized_end=547
+  _globals['_PREDICTREQUEST']._serialized_start=70
+  _globals['_PREDICTREQUEST']._serialized_end=411
+  _globals['_PREDICTRESPONSE']._serialized_start=414
+  _globals['_PREDICTRESPONSE']._serialized_end=594
+  _globals['_PREDICTDETECTION']._serialized_start=596
+  _globals['_PREDICTDETECTION']._serialized_end=686
+  _globals['_ANNOTATEREQUEST']._serialized_start=689
+  _globals['_ANNOTATEREQUEST']._serialized_end=1031
 # @@protoc_insertion_point(module_scope)

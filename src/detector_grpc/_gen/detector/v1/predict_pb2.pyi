@@ -8,12 +8,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PredictRequest(_message.Message):
-    __slots__ = ("body", "conf_threshold")
+    __slots__ = ("body", "conf_threshold", "version", "model", "iou_threshold", "classes", "multi_label", "class_agnostic_nms", "max_detections")
     BODY_FIELD_NUMBER: _ClassVar[int]
     CONF_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    IOU_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    MULTI_LABEL_FIELD_NUMBER: _ClassVar[int]
+    CLASS_AGNOSTIC_NMS_FIELD_NUMBER: _ClassVar[int]
+    MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     body: _httpbody_pb2.HttpBody
     conf_threshold: float
-    def __init__(self, body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ..., conf_threshold: _Optional[float] = ...) -> None: ...
+    version: str
+    model: str
+    iou_threshold: float
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    multi_label: bool
+    class_agnostic_nms: bool
+    max_detections: int
+    def __init__(self, body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ..., conf_threshold: _Optional[float] = ..., version: _Optional[str] = ..., model: _Optional[str] = ..., iou_threshold: _Optional[float] = ..., classes: _Optional[_Iterable[str]] = ..., multi_label: _Optional[bool] = ..., class_agnostic_nms: _Optional[bool] = ..., max_detections: _Optional[int] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("request_id", "version", "detections", "inference_time", "image_shape", "confidence_threshold")
@@ -44,9 +58,23 @@ class PredictDetection(_message.Message):
     def __init__(self, class_id: _Optional[int] = ..., class_name: _Optional[str] = ..., confidence: _Optional[float] = ..., bbox: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class AnnotateRequest(_message.Message):
-    __slots__ = ("body", "conf_threshold")
+    __slots__ = ("body", "conf_threshold", "version", "model", "iou_threshold", "classes", "multi_label", "class_agnostic_nms", "max_detections")
     BODY_FIELD_NUMBER: _ClassVar[int]
     CONF_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    IOU_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    MULTI_LABEL_FIELD_NUMBER: _ClassVar[int]
+    CLASS_AGNOSTIC_NMS_FIELD_NUMBER: _ClassVar[int]
+    MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     body: _httpbody_pb2.HttpBody
     conf_threshold: float
-    def __init__(self, body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ..., conf_threshold: _Optional[float] = ...) -> None: ...
+    version: str
+    model: str
+    iou_threshold: float
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    multi_label: bool
+    class_agnostic_nms: bool
+    max_detections: int
+    def __init__(self, body: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ..., conf_threshold: _Optional[float] = ..., version: _Optional[str] = ..., model: _Optional[str] = ..., iou_threshold: _Optional[float] = ..., classes: _Optional[_Iterable[str]] = ..., multi_label: _Optional[bool] = ..., class_agnostic_nms: _Optional[bool] = ..., max_detections: _Optional[int] = ...) -> None: ...
