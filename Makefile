@@ -56,7 +56,7 @@ install: .venv/installed ## Make the .venv that `run` needs
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; there is none on the PATH" >&2; exit 1; }
 	@echo "Installing into .venv, once"
 	$(PYTHON) -m venv .venv
-	$(PIP_INSTALL) --editable '.[cpu,tracking]'
+	$(PIP_INSTALL) --editable '.[cpu,tracking,gateway]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -59,7 +59,7 @@ def configuration() -> str:
     rows = []
     for path, variable, field in settings.variables():
         flag = "--" + path.replace(".", "-").replace("_", "-")
-        default = "" if field.default is None else f"`{field.default}`"
+        default = settings.default_text(field) and f"`{settings.default_text(field)}`"
         rows.append(f"| `{variable}` | `{flag}` | `{path}` | {default} | {field.description} |")
     return CONFIGURATION + "\n".join(rows) + "\n"
 

@@ -35,7 +35,7 @@ def main() -> None:
             "constraints.txt",
         )
         run(*pip, "--upgrade", "pip")
-        run(*pip, f"{wheel}[cpu,tracking]", "--group", "test")
+        run(*pip, f"{wheel}[cpu,tracking,gateway]", "--group", "test")
         # From the newcomer's side of the wheel: README's commands, which need the project's own environment, stay out.
         run(python, "-m", "pytest", "-p", "no:cacheprovider", "--ignore=tests/fuzz", "--ignore=tests/docs")
 

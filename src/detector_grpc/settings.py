@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, SettingsConfigDict
 
 from detector_grpc.errors import SetupInvalid
 
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
+
+# In the environment and in flags separated by commas, in the file a list.
+Words = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(lambda value: [each.strip() for each in value.split(",")] if isinstance(value, str) else value),
+]
 
 MIB = 1024 * 1024
 
@@ -140,6 +147,38 @@ class StreamsSettings(_Section):
     )
 
 
+class GatewaySettings(_Section):
+    """Envoy in front of the servers."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on for clients of gRPC, gRPC-Web and REST.")
+    port: Port = Field(8000, description="Port of all of them; 0 lets the system choose.")
+    admin_port: Port = Field(9901, description="Port of Envoy's own interface, on loopback; 0 lets the system choose.")
+    http_port: Port = Field(8001, description="Port of `gateway serve`, on loopback: the page, docs, health, metrics.")
+    servers: Words = Field(
+        (), description="`host:port` of each server process, separated by commas. Unset: the one of this machine."
+    )
+    server_metrics: Words = Field((), description="`host:port` of their Prometheus ports; as `servers`.")
+    versions: Words = Field(
+        (),
+        description="Versions of the default model among which traffic can be shared. Unset: those that there are when "
+        "the gateway starts.",
+    )
+    cors_origins: Words = Field(
+        ("http://localhost:*", "http://127.0.0.1:*"),
+        description="Origins whose pages may call; `:*` at the end is any port, `*` alone any origin.",
+    )
+    request_timeout_s: Seconds = Field(
+        60.0, gt=0, description="Seconds from the arrival of a request until its answer; streams have no such limit."
+    )
+    max_memory_bytes: int = Field(
+        1024 * MIB, ge=128 * MIB, description="Memory of Envoy; near it requests are refused, and large ones ended."
+    )
+    state: Path | None = Field(
+        None,
+        description="Folder of the gateway's files. Unset: one for its port in the user's folder for state.",
+    )
+
+
 class TlsSettings(_Section):
     """PEM files for encrypted connections. Unset: no encryption."""
 
@@ -201,6 +240,7 @@ class Settings(BaseSettings):
     runtime: RuntimeSettings = RuntimeSettings()
     limits: LimitsSettings = LimitsSettings()
     streams: StreamsSettings = StreamsSettings()
+    gateway: GatewaySettings = GatewaySettings()
     tls: TlsSettings = TlsSettings()
     auth: AuthSettings = AuthSettings()
 
@@ -258,6 +298,13 @@ def variables() -> Iterator[tuple[str, str, FieldInfo]]:
                 yield f"{name}.{inner}", f"{ENVIRONMENT_PREFIX}{name}_{inner}".upper(), inner_field
         else:
             yield name, _variable((name,)), field
+
+
+def default_text(field: FieldInfo) -> str:
+    """The default of a setting as one would write it; empty where it is unset."""
+    if isinstance(field.default, tuple):
+        return ",".join(field.default)
+    return "" if field.default is None else str(field.default)
 
 
 def _variable(location: tuple[str | int, ...]) -> str:

@@ -100,7 +100,8 @@ def test_the_sources_mix_within_a_section(write: Write, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("path", [path for path, _, _ in variables()])
 def test_every_setting_can_be_set_by_the_variable_that_is_told(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ((variable, field),) = [(variable, field) for each, variable, field in variables() if each == path]
-    values = {"log_level": "debug", "auth.mode": "open", "limits.max_bytes_in_flight": str(512 * MIB)}
+    values = {"log_level": "debug", "auth.mode": "open"}
+    values |= dict.fromkeys(("limits.max_bytes_in_flight", "gateway.max_memory_bytes"), str(512 * MIB))
     text = values.get(path, "7")
     text = "2048" if path == "limits.max_message_bytes" else text
     text = "no" if field.default is True else "yes" if field.default is False else text
@@ -121,6 +122,14 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(variable, "")
     assert load() == Settings.model_construct(**{n: f.default for n, f in Settings.model_fields.items()})
     assert load().model_fields_set == set()
+
+
+def test_a_list_is_written_with_commas_or_in_the_file_as_a_list(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = ("a:1", "b:2")
+    assert load({"gateway.servers": "a:1, b:2"}).gateway.servers == servers
+    assert load(None, write("gateway: {servers: ['a:1', 'b:2']}")).gateway.servers == servers
+    monkeypatch.setenv("DETECTOR_GATEWAY_SERVERS", "a:1,b:2")
+    assert load().gateway.servers == servers
 
 
 def test_a_default_path_can_be_told_from_one_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:

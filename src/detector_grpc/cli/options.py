@@ -45,7 +45,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 def _flag(path: str, variable: str, field: FieldInfo) -> Callable[[Callable[..., None]], Callable[..., None]]:
     name = path.replace(".", "-").replace("_", "-")
-    help_text = f"{field.description}  [env: {variable}; default: {field.default}]"
+    help_text = f"{field.description}  [env: {variable}; default: {settings.default_text(field)}]"
     if field.annotation is bool:
         return click.option(f"--{name}/--no-{name}", path.replace(".", "_"), default=None, help=help_text)
     return click.option(f"--{name}", path.replace(".", "_"), metavar="VALUE", help=help_text)

@@ -1,0 +1,1 @@
+"""Envoy in front of the servers: its configuration, and how it splits the traffic. No grpc."""

@@ -1,0 +1,58 @@
+"""What a running Envoy says about itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import TYPE_CHECKING, Any
+
+from detector_grpc.errors import SetupInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TIMEOUT_S = 5.0
+
+
+class Admin:
+    """Envoy's own interface; every question is a request.
+
+    Args:
+        address: `host:port`.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def is_ready(self) -> bool:
+        """Whether it takes calls."""
+        return self._get("/ready")[0] == http.HTTPStatus.OK
+
+    def listener(self) -> str:
+        """`host:port` at which it takes calls."""
+        listeners = json.loads(self._get("/listeners?format=json")[1])["listener_statuses"]
+        address = listeners[0]["local_address"]["socket_address"]
+        return f"{address['address']}:{address['port_value']}"
+
+    def route_table(self) -> Mapping[str, Any]:
+        """The routes that it has accepted last: `version_info` and `route_config`."""
+        dump = json.loads(self._get("/config_dump?resource=dynamic_route_configs")[1])
+        configs: list[Mapping[str, Any]] = dump.get("configs", [])
+        return configs[0] if configs else {}
+
+    def stats(self, pattern: str) -> dict[str, int]:
+        """Counters and gauges whose name matches a regular expression."""
+        text = self._get(f"/stats?filter={pattern}&format=json")[1]
+        return {each["name"]: each["value"] for each in json.loads(text)["stats"] if "name" in each}
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        host, _, port = self._address.rpartition(":")
+        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=TIMEOUT_S)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise SetupInvalid([f"Envoy does not answer at {self._address}: {error}"]) from error
+        finally:
+            connection.close()

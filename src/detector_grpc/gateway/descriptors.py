@@ -1,0 +1,53 @@
+"""What Envoy has to know of the contract to offer it as REST."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.api import annotations_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.rpc import error_details_pb2, status_pb2
+
+from detector_grpc._gen.detector.v1 import detector_service_pb2, model_service_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+
+SERVICES: list[ServiceDescriptor] = [
+    detector_service_pb2.DESCRIPTOR.services_by_name["DetectorService"],
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+]
+DETECTOR_SERVICE, MODEL_SERVICE = (service.full_name for service in SERVICES)
+STREAM_METHOD = f"/{DETECTOR_SERVICE}/StreamDetect"
+
+
+def descriptor_set() -> bytes:
+    """The contract as a serialized FileDescriptorSet, each file behind those that it imports.
+
+    The details of errors are not imported by it, but without them Envoy answers errors without a body.
+    """
+    ordered: dict[str, FileDescriptor] = {}
+    for file in (status_pb2.DESCRIPTOR, error_details_pb2.DESCRIPTOR, *(service.file for service in SERVICES)):
+        _add(file, ordered)
+    return FileDescriptorSet(
+        file=[FileDescriptorProto.FromString(file.serialized_pb) for file in ordered.values()]
+    ).SerializeToString(deterministic=True)
+
+
+def rest_methods() -> dict[str, list[str]]:
+    """HTTP methods by the path templates that the contract has for REST."""
+    methods: dict[str, list[str]] = {}
+    for service in SERVICES:
+        for method in service.methods:
+            rule = method.GetOptions().Extensions[annotations_pb2.http]
+            for each in (rule, *rule.additional_bindings):
+                if kind := each.WhichOneof("pattern"):
+                    methods.setdefault(getattr(each, kind), []).append(kind.upper())
+    return methods
+
+
+def _add(file: FileDescriptor, ordered: dict[str, FileDescriptor]) -> None:
+    if file.name not in ordered:
+        for imported in file.dependencies:
+            _add(imported, ordered)
+        ordered[file.name] = file

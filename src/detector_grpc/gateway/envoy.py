@@ -1,0 +1,114 @@
+"""Envoy's configuration: what its files contain, and the command that runs it."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from detector_grpc.gateway.descriptors import SERVICES, descriptor_set
+from detector_grpc.gateway.local_errors import local_errors
+from detector_grpc.gateway.routes import PAGES_CLUSTER, SERVERS_CLUSTER, route_table
+from detector_grpc.gateway.template import duration, fill
+
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+    from detector_grpc.gateway.plan import Plan
+    from detector_grpc.gateway.traffic import Traffic
+
+BOOTSTRAP_FILE = "envoy.yaml"
+ROUTES_FILE = "routes.yaml"
+DESCRIPTORS_FILE = "descriptors.binpb"
+
+# A request of REST becomes a message with a little more than its body.
+ENVELOPE_BYTES = 4096
+
+
+def render(plan: Plan, traffic: Traffic, place: PurePath) -> dict[str, bytes]:
+    """The files of Envoy by their names.
+
+    Args:
+        plan: The gateway.
+        traffic: How it shares the calls.
+        place: The folder in which Envoy will find them.
+    """
+    return {
+        BOOTSTRAP_FILE: to_yaml(_bootstrap(plan, place)),
+        ROUTES_FILE: to_yaml(route_table(plan, traffic)),
+        DESCRIPTORS_FILE: descriptor_set(),
+    }
+
+
+def to_yaml(content: Any) -> bytes:  # noqa: ANN401  whatever YAML can say
+    """As Envoy reads it."""
+    return b"# Written by detector-grpc from src/detector_grpc/gateway/templates.\n" + yaml.safe_dump(
+        content, sort_keys=False, width=120, encoding="utf-8"
+    )
+
+
+def max_body_bytes(plan: Plan) -> int:
+    """Largest body of a request of REST."""
+    return plan.max_message_bytes - ENVELOPE_BYTES
+
+
+def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
+    buffer_bytes = plan.max_message_bytes + plan.margin_bytes
+    listener = fill(
+        "listener",
+        host=plan.host,
+        port=plan.port,
+        buffer_bytes=buffer_bytes,
+        receive_timeout=duration(plan.receive_timeout_s),
+        max_connection_streams=plan.max_connection_streams,
+        routes_file=str(place / ROUTES_FILE),
+        routes_folder=str(place),
+        descriptors_file=str(place / DESCRIPTORS_FILE),
+        transcoded_services=[service.full_name for service in SERVICES],
+        max_body_bytes=max_body_bytes(plan),
+        local_errors=local_errors(max_body_bytes(plan)),
+    )
+    health_names = {SERVERS_CLUSTER: ""} | {
+        plan.cluster(version): f"models/{plan.model}/versions/{version}" for version in plan.versions
+    }
+    clusters = [
+        fill(
+            "servers",
+            name=name,
+            stat_name=name.replace(".", "_"),
+            discovery=_discovery(plan.servers),
+            endpoints=[_endpoint(address) for address in plan.servers],
+            health_name=health_name,
+            buffer_bytes=buffer_bytes,
+        )
+        for name, health_name in health_names.items()
+    ]
+    pages = fill("pages", name=PAGES_CLUSTER, discovery=_discovery([plan.http]), endpoints=[_endpoint(plan.http)])
+    bootstrap: dict[str, Any] = fill(
+        "bootstrap",
+        admin_host="127.0.0.1",
+        admin_port=plan.admin_port,
+        listeners=[listener],
+        clusters=[*clusters, pages],
+        max_memory_bytes=plan.max_memory_bytes,
+    )
+    return bootstrap
+
+
+def _endpoint(address: str) -> dict[str, Any]:
+    host, _, port = address.rpartition(":")
+    return {"endpoint": {"address": {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}}}
+
+
+def _discovery(addresses: list[str] | tuple[str, ...]) -> str:
+    """How Envoy finds out where the addresses are: names are asked for again and again."""
+    return "STATIC" if all(_is_ip(address.rpartition(":")[0].strip("[]")) for address in addresses) else "STRICT_DNS"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,49 @@
+"""What the configuration of one gateway is made from; kept beside it, so that routes can be made anew while it runs."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Plan(BaseModel):
+    """A gateway.
+
+    Attributes:
+        model: The model whose versions share the traffic.
+        versions: Those versions, sorted.
+        default_version: The one that gets all traffic until somebody says otherwise.
+        host: Address to listen on.
+        port: Port to listen on; 0 lets the system choose.
+        admin_port: Port of Envoy's own interface, on loopback; as `port`.
+        http: `host:port` of the process that serves the pages.
+        servers: `host:port` of every server process.
+        cors_origins: Origins whose pages may call, as `gateway.cors_origins`.
+        max_message_bytes: Largest request that servers take.
+        margin_bytes: What a server's transport takes beyond that.
+        max_connection_streams: Most calls at once on one connection.
+        max_memory_bytes: Most memory that Envoy may take.
+        receive_timeout_s: Seconds that a request may take to arrive.
+        request_timeout_s: Seconds from then until its answer.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    versions: tuple[str, ...]
+    default_version: str
+    host: str
+    port: int
+    admin_port: int
+    http: str
+    servers: tuple[str, ...]
+    cors_origins: tuple[str, ...]
+    max_message_bytes: int
+    margin_bytes: int
+    max_connection_streams: int
+    max_memory_bytes: int
+    receive_timeout_s: float
+    request_timeout_s: float
+
+    def cluster(self, version: str) -> str:
+        """Name of Envoy's cluster of a version."""
+        return f"{self.model}_{version}"

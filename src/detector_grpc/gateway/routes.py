@@ -1,0 +1,154 @@
+"""The route table: which calls go to which cluster, and what tells the servers the arm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from detector_grpc.gateway.descriptors import DETECTOR_SERVICE, MODEL_SERVICE, STREAM_METHOD, rest_methods
+from detector_grpc.gateway.template import duration, fill
+from detector_grpc.gateway.traffic import Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from detector_grpc.gateway.plan import Plan
+
+    Route = dict[str, Any]
+
+SERVERS_CLUSTER = "servers"
+PAGES_CLUSTER = "http"
+
+ARM_HEADER = "x-detector-arm"
+SHADOW_HEADER = "x-detector-shadow"
+PIN_HEADER = "x-model-version"
+
+_HEALTH = "/grpc.health.v1.Health/"
+_REFLECTION = "/grpc.reflection."
+_MILLION = 1_000_000
+
+# What the servers take as a picture or as something that contains one.
+_PICTURE_TYPES = r"(?i)\s*(multipart/form-data|image/|application/json|application/octet-stream).*"
+
+
+def route_table(plan: Plan, traffic: Traffic) -> dict[str, Any]:
+    """What the routes file contains."""
+    routes = list(_routes(plan, traffic))
+    origins = [_origin(origin) for origin in plan.cors_origins]
+    digest = hashlib.sha256(json.dumps([origins, routes]).encode()).hexdigest()
+    table: dict[str, Any] = fill("routes", version_info=digest[:12], cors_origins=origins, routes=routes)
+    return table
+
+
+def routed(table: dict[str, Any]) -> Traffic:
+    """How a route configuration shares the traffic, in a file or in what Envoy says that it has.
+
+    Raises:
+        KeyError, TypeError: It is no route table of ours.
+    """
+    weights: dict[str, int] = {}
+    shadow: dict[str, float] = {}
+    for route in table["virtual_hosts"][0]["routes"]:
+        fraction = route["match"].get("runtime_fraction")
+        for arm in route.get("route", {}).get("weighted_clusters", {}).get("clusters", ()):
+            told = {each["header"]["key"]: each["header"]["value"] for each in arm["request_headers_to_add"]}
+            if arm["weight"]:
+                weights[told[ARM_HEADER]] = arm["weight"]
+            if fraction and SHADOW_HEADER in told:
+                shadow[told[SHADOW_HEADER]] = fraction["default_value"]["numerator"] / _MILLION
+    return Traffic(weights, shadow)
+
+
+def _routes(plan: Plan, traffic: Traffic) -> Iterator[Route]:
+    unary = fill("unary", request_timeout=duration(plan.request_timeout_s))
+    stream = fill("stream")
+    yield from _detections(plan, Traffic(traffic.weights), {"path": STREAM_METHOD}, stream)
+    yield from _detections(plan, traffic, {"prefix": f"/{DETECTOR_SERVICE}/"}, unary)
+    everyone = {"cluster": SERVERS_CLUSTER}
+    yield {"match": {"path": f"{_HEALTH}Watch"}, "route": everyone | stream}
+    yield {"match": {"prefix": _REFLECTION}, "route": everyone | stream}
+    for prefix in (_HEALTH, f"/{MODEL_SERVICE}/"):
+        yield {"match": {"prefix": prefix}, "route": everyone | unary}
+    yield {"match": {"prefix": "/", "grpc": {}}, "direct_response": {"status": 404}}
+    yield from _refusals()
+    yield {"match": {"prefix": "/"}, "route": {"cluster": PAGES_CLUSTER, "timeout": duration(plan.request_timeout_s)}}
+
+
+def _detections(plan: Plan, traffic: Traffic, match: Route, policy: Route) -> Iterator[Route]:
+    """Routes of calls that a version answers: pinned by path, pinned by header, by weight."""
+    for version in plan.versions:
+        to_version = {"route": {"cluster": plan.cluster(version)} | policy}
+        for pin in (
+            {"name": "x-envoy-original-path", "string_match": {"prefix": f"/{version}/"}},
+            {"name": PIN_HEADER, "string_match": {"exact": version}},
+        ):
+            yield {"match": match | {"headers": [pin]}} | to_version
+    if not traffic.weights:
+        yield {"match": match, "route": {"cluster": SERVERS_CLUSTER} | policy}
+        return
+    for version, fraction in traffic.shadow.items():
+        share = {"default_value": {"numerator": round(fraction * _MILLION), "denominator": "MILLION"}}
+        arms = fill("arms", arms=_arms(plan, traffic, shadow=version))
+        yield {"match": match | {"runtime_fraction": share}, "route": policy | arms}
+    yield {"match": match, "route": policy | fill("arms", arms=_arms(plan, traffic))}
+
+
+def _arms(plan: Plan, traffic: Traffic, shadow: str = "") -> list[Route]:
+    """The versions with their weights; what goes to another than `shadow` is marked to be copied to it."""
+    arms = []
+    for version in plan.versions:
+        told = {ARM_HEADER: version} | ({SHADOW_HEADER: shadow} if shadow not in ("", version) else {})
+        arms.append(
+            {
+                "name": plan.cluster(version),
+                "weight": traffic.weights.get(version, 0),
+                "request_headers_to_add": _headers(told),
+                "response_headers_to_add": _headers({ARM_HEADER: version}),
+            }
+        )
+    return arms
+
+
+def _headers(values: dict[str, str]) -> list[Route]:
+    action = "OVERWRITE_IF_EXISTS_OR_ADD"
+    return [{"header": {"key": key, "value": value}, "append_action": action} for key, value in values.items()]
+
+
+def _refusals() -> Iterator[Route]:
+    """What would be no call of the contract: a picture that is none, and methods that its paths do not have."""
+    for template, methods in rest_methods().items():
+        path = {"safe_regex": {"regex": re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template))}}
+        if "POST" in methods:
+            posted = {"name": ":method", "string_match": {"exact": "POST"}}
+            wrong = {
+                "name": "content-type",
+                "string_match": {"safe_regex": {"regex": _PICTURE_TYPES}},
+                "invert_match": True,
+            }
+            yield {
+                "match": path | {"headers": [posted, wrong]},
+                "direct_response": {"status": 415},
+                "typed_per_filter_config": {
+                    "envoy.filters.http.grpc_json_transcoder": {
+                        "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
+                        "disabled": True,
+                    }
+                },
+            }
+        method = {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(methods)}}, "invert_match": True}
+        yield {
+            "match": path | {"headers": [method]},
+            "direct_response": {"status": 405},
+            "response_headers_to_add": _headers({"allow": ", ".join(methods)}),
+        }
+
+
+def _origin(origin: str) -> Route:
+    """An origin as Envoy matches it; "*" is any, and ":*" at its end any port."""
+    if origin == "*":
+        return {"safe_regex": {"regex": ".*"}}
+    if origin.endswith(":*"):
+        return {"safe_regex": {"regex": re.escape(origin.removesuffix(":*")) + "(:[0-9]+)?"}}
+    return {"exact": origin}

@@ -1,0 +1,118 @@
+"""The folder of one gateway: its plan, its traffic, and Envoy's files that follow from them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detector_grpc.errors import SetupInvalid
+from detector_grpc.gateway.envoy import BOOTSTRAP_FILE, ROUTES_FILE, render, to_yaml
+from detector_grpc.gateway.plan import Plan
+from detector_grpc.gateway.routes import route_table
+from detector_grpc.gateway.traffic import Traffic, initial, read_traffic
+
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+PLAN_FILE = "plan.json"
+TRAFFIC_FILE = "traffic.yaml"
+ADMIN_ADDRESS_FILE = "admin-address"
+
+
+class State:
+    """A folder in which a gateway was prepared, or will be.
+
+    Args:
+        folder: Where it is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self, plan: Plan, place: PurePath | None = None) -> None:
+        """Writes every file. How the traffic is shared stays as it was, as long as its versions are still there.
+
+        Args:
+            plan: The gateway.
+            place: The folder in which Envoy will find the files; None: where they are written.
+
+        Raises:
+            SetupInvalid: A file cannot be written.
+        """
+        try:
+            traffic = read_traffic(self.folder / TRAFFIC_FILE, plan.versions)
+        except SetupInvalid:  # written for other versions
+            traffic = None
+        traffic = traffic or initial(plan.versions, plan.default_version)
+        files = render(plan, traffic, place or self.folder.absolute())
+        files |= {PLAN_FILE: plan.model_dump_json(indent=2).encode(), TRAFFIC_FILE: traffic.to_yaml().encode()}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / ADMIN_ADDRESS_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise SetupInvalid([f"cannot write into {self.folder}: {error.strerror}"]) from error
+        for name, content in files.items():
+            self._write(name, content)
+
+    def change(self, traffic: Traffic) -> None:
+        """Shares the traffic in another way, from the moment that Envoy has seen it.
+
+        Raises:
+            SetupInvalid: The gateway was never prepared, or a file cannot be written.
+        """
+        self._write(ROUTES_FILE, to_yaml(route_table(self.plan(), traffic)))
+        self._write(TRAFFIC_FILE, traffic.to_yaml().encode())
+
+    def plan(self) -> Plan:
+        """The plan.
+
+        Raises:
+            SetupInvalid: There is none.
+        """
+        try:
+            return Plan.model_validate_json((self.folder / PLAN_FILE).read_bytes())
+        except (OSError, ValueError) as error:
+            raise SetupInvalid([f"{self.folder} is not the state of a gateway (DETECTOR_GATEWAY_STATE)"]) from error
+
+    def traffic(self) -> Traffic:
+        """How the traffic is shared.
+
+        Raises:
+            SetupInvalid: The gateway was never prepared, or somebody has broken the file.
+        """
+        plan = self.plan()
+        return read_traffic(self.folder / TRAFFIC_FILE, plan.versions) or initial(plan.versions, plan.default_version)
+
+    def envoy_arguments(self) -> list[str]:
+        """What the command that runs Envoy is to be given."""
+        return [
+            "--config-path",
+            str(self.folder / BOOTSTRAP_FILE),
+            "--admin-address-path",
+            str(self.folder / ADMIN_ADDRESS_FILE),
+            "--disable-hot-restart",
+        ]
+
+    def admin_address(self) -> str:
+        """Where Envoy's own interface is, `host:port`.
+
+        Raises:
+            SetupInvalid: Envoy has not been started.
+        """
+        try:
+            return (self.folder / ADMIN_ADDRESS_FILE).read_text(encoding="ascii").strip()
+        except OSError as error:
+            raise SetupInvalid([f"no gateway has been started in {self.folder} (DETECTOR_GATEWAY_STATE)"]) from error
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Replaces a file in one step: Envoy sees only what was renamed, and never half of it."""
+        try:
+            descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{name}.")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                os.fchmod(file.fileno(), 0o644)  # also for an Envoy of another user
+            Path(temporary).replace(self.folder / name)
+        except OSError as error:
+            raise SetupInvalid([f"cannot write {self.folder / name}: {error.strerror}"]) from error

