@@ -252,6 +252,8 @@ def main() -> None:
         server = subprocess.Popen([sys.executable, "-m", "detector_grpc", "serve", *flags], stderr=log, stdout=log)
         try:
             while "Ctrl-C stops" not in (text := Path(log.name).read_text()):
+                if server.poll() is not None:
+                    raise SystemExit(text)
                 time.sleep(0.1)
             listening = next(json.loads(line) for line in text.splitlines() if '"listening"' in line)
             host = listening["host"]

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import cv2
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
-from pythonjsonlogger.json import JsonFormatter
 
 from detector_grpc.errors import SetupInvalid, ShuttingDown, listed
 from detector_grpc.interceptors.auth import AuthInterceptor
@@ -28,6 +27,7 @@ from detector_grpc.interceptors.later import Later
 from detector_grpc.interceptors.limits import LimitsInterceptor
 from detector_grpc.interceptors.logging import log_call
 from detector_grpc.interceptors.metrics import Metrics
+from detector_grpc.json_log import JsonLog
 from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import AdminServer, DetectorServer
 from detector_grpc.rpc.status import rich_status
@@ -81,13 +81,14 @@ def run(settings: Settings, on_ready: Callable[[Addresses], Awaitable[None]] | N
     Raises:
         SetupInvalid: The process cannot start.
     """
-    log_as_json(settings.log_level)
     use_one_heap()
+    json_log = JsonLog(sys.stderr)
+    json_log.use(settings.log_level)
     cv2.setNumThreads(1)  # pictures run beside each other, each on one thread
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or a damaged TIFF could fill the log
     import_onnxruntime()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, on_ready))
+        runner.run(_serve(settings, json_log, on_ready))
 
 
 def model_sources(settings: Settings) -> Sources:
@@ -156,21 +157,9 @@ def request_memory_bytes(settings: Settings) -> int:
     return 3 * limits.max_bytes_in_flight + 2 * arriving + workers(settings) * (4 * 2 + 4) * limits.max_pixels
 
 
-def log_as_json(level: str) -> None:
-    """One JSON object per line on standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter(
-            "{levelname}{name}{message}",
-            style="{",
-            timestamp="time",
-            rename_fields={"levelname": "level", "name": "logger"},
-        )
-    )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-
-
-async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[None]] | None) -> None:
+async def _serve(
+    settings: Settings, json_log: JsonLog, on_ready: Callable[[Addresses], Awaitable[None]] | None
+) -> None:
     stopping = Stopping()
     limits, collectors = settings.limits, CollectorRegistry()
     ProcessCollector(registry=collectors)
@@ -199,6 +188,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Addresses], Awaitable[N
             "too_many_streams": admission.refused_streams,
         },
         providers=registry.providers,
+        unwritten_lines=lambda: json_log.dropped,
     )
 
     async def on_change() -> None:

@@ -37,6 +37,7 @@ class Metrics:
         streams: Number of streams that are open now.
         shed: Number of pictures that were not looked at so far, by reason.
         providers: Model, version and execution provider of every version that answers now.
+        unwritten_lines: Number of lines of the log that nobody read in time so far.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Metrics:
         streams: Callable[[], int],
         shed: Callable[[], Mapping[str, int]],
         providers: Callable[[], Iterable[tuple[str, str, str]]],
+        unwritten_lines: Callable[[], int],
     ) -> None:
         self._later = later
         version_labels = ("model", "version")
@@ -92,7 +94,7 @@ class Metrics:
             buckets=BUCKETS_S,
             registry=collectors,
         )
-        collectors.register(_Live(queue_depth, streams, shed, providers))
+        collectors.register(_Live(queue_depth, streams, shed, providers, unwritten_lines))
 
     def add_version(self, model: str, version: str) -> None:
         """Makes the series of a version exist, at 0."""
@@ -146,11 +148,13 @@ class _Live:
         streams: Callable[[], int],
         shed: Callable[[], Mapping[str, int]],
         providers: Callable[[], Iterable[tuple[str, str, str]]],
+        unwritten_lines: Callable[[], int],
     ) -> None:
         self._queue_depth = queue_depth
         self._streams = streams
         self._shed = shed
         self._providers = providers
+        self._unwritten_lines = unwritten_lines
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client.registry.Collector."""
@@ -164,6 +168,11 @@ class _Live:
         for reason, count in self._shed().items():
             shed.add_metric([reason], count)
         yield shed
+        yield CounterMetricFamily(
+            "object_detection_log_lines_dropped",
+            "Lines of the log that were not written since nobody read them in time",
+            value=self._unwritten_lines(),
+        )
         providers = GaugeMetricFamily(
             "object_detection_execution_provider",
             "1 for the execution provider that really runs a version",
