@@ -10,22 +10,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
 import os
 import random
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.request import urlopen
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
-import psutil
 import uvloop
+from demo_server import MIB, DemoServer, Held, demo_server
 from rich.console import Console
 from rich.table import Table
 
@@ -44,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 PICTURE = (app.BUNDLED / "pictures" / "desk.jpg").read_bytes()
-MIB = 1024 * 1024
 PAUSE_S = 0.5  # between two tries of one misbehaving client
 PATIENCE_S = 60  # more than the server has with anybody
 
@@ -177,30 +170,7 @@ async def bad(target: str, which: int, until: float) -> int:
     return times
 
 
-class Held(NamedTuple):
-    """What the server holds."""
-
-    rss_mib: int
-    fds: int
-    threads: int
-    streams: int
-    queue: int
-
-    @classmethod
-    def by(cls, process: psutil.Process, metrics_url: str) -> Held:
-        """Looks now."""
-        with urlopen(metrics_url) as response:  # noqa: S310 - our own server
-            lines = dict(line.rsplit(" ", 1) for line in response.read().decode().splitlines() if line[0] != "#")
-        return cls(
-            process.memory_info().rss // MIB,
-            process.num_fds(),
-            process.num_threads(),
-            int(float(lines["object_detection_streams"])),
-            int(float(lines["object_detection_queue_depth"])),
-        )
-
-
-async def measure(arguments: argparse.Namespace, address: str, metrics_url: str, process: psutil.Process) -> None:
+async def measure(arguments: argparse.Namespace, server: DemoServer) -> None:
     """Runs both halves, and prints what came of them."""
     ages: dict[str, list[float]] = {"warm-up": [], "alone": [], "in the crowd": []}
     held: dict[str, Held] = {}
@@ -209,17 +179,17 @@ async def measure(arguments: argparse.Namespace, address: str, metrics_url: str,
     async def half(name: str, seconds: float, crowd: int) -> None:
         nonlocal peak_mib, misbehaved
         until = time.monotonic() + seconds
-        async with grpc.aio.insecure_channel(address) as channel, asyncio.TaskGroup() as group:
+        async with grpc.aio.insecure_channel(server.address) as channel, asyncio.TaskGroup() as group:
             stub = DetectorServiceStub(channel)
             for _ in range(arguments.good):
                 group.create_task(good(stub, arguments.fps, until, ages[name]))
-            others = [group.create_task(bad(address, which, until)) for which in range(crowd)]
+            others = [group.create_task(bad(server.address, which, until)) for which in range(crowd)]
             while time.monotonic() < until:
-                peak_mib = max(peak_mib, process.memory_info().rss // MIB)
+                peak_mib = max(peak_mib, server.rss_mib())
                 await asyncio.sleep(0.2)
         misbehaved += sum(task.result() for task in others)
         await asyncio.sleep(2)  # what has ended is cleaned up
-        held[name] = Held.by(process, metrics_url)
+        held[name] = server.held()
 
     await half("warm-up", 5, arguments.crowd)
     await half("alone", arguments.seconds, 0)
@@ -246,23 +216,9 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=3, help="of each good stream")
     parser.add_argument("--crowd", type=int, default=50)
     arguments = parser.parse_args()
-    flags = ["--demo", "--server-port", "0", "--server-metrics-port", "0", "--server-drain-wait-s", "0"]
-    flags += ["--limits-max-streams", str(arguments.good + arguments.crowd), "--log-level", "info"]
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
-        server = subprocess.Popen([sys.executable, "-m", "detector_grpc", "serve", *flags], stderr=log, stdout=log)
-        try:
-            while "Ctrl-C stops" not in (text := Path(log.name).read_text()):
-                if server.poll() is not None:
-                    raise SystemExit(text)
-                time.sleep(0.1)
-            listening = next(json.loads(line) for line in text.splitlines() if '"listening"' in line)
-            host = listening["host"]
-            metrics_url = f"http://{host}:{listening['metrics_port']}/metrics"
-            os.nice(10)  # clients are on machines of their own, and do not take the server's time
-            uvloop.run(measure(arguments, f"{host}:{listening['port']}", metrics_url, psutil.Process(server.pid)))
-        finally:
-            server.terminate()
-            server.wait(30)
+    with demo_server("--limits-max-streams", str(arguments.good + arguments.crowd)) as server:
+        os.nice(10)  # clients are on machines of their own, and do not take the server's time
+        uvloop.run(measure(arguments, server))
 
 
 if __name__ == "__main__":

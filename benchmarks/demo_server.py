@@ -1,0 +1,76 @@
+"""A server of the bundled detector in a process of its own, for scripts that measure it from outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.request import urlopen
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1024 * 1024
+
+
+class Held(NamedTuple):
+    """What a server holds."""
+
+    rss_mib: int
+    fds: int
+    threads: int
+    streams: int
+    queue: int
+
+
+class DemoServer(NamedTuple):
+    """A server that runs."""
+
+    address: str
+    metrics_url: str
+    process: psutil.Process
+
+    def rss_mib(self) -> int:
+        """Memory that it has now."""
+        resident: int = self.process.memory_info().rss
+        return resident // MIB
+
+    def held(self) -> Held:
+        """All that it has now."""
+        with urlopen(self.metrics_url) as response:  # noqa: S310 - our own server
+            lines = dict(line.rsplit(" ", 1) for line in response.read().decode().splitlines() if line[0] != "#")
+        return Held(
+            self.rss_mib(),
+            self.process.num_fds(),
+            self.process.num_threads(),
+            int(float(lines["object_detection_streams"])),
+            int(float(lines["object_detection_queue_depth"])),
+        )
+
+
+@contextmanager
+def demo_server(*flags: str) -> Iterator[DemoServer]:
+    """Serves with these flags beside those that a script needs; on ports that the system chooses."""
+    ports = ["--server-port", "0", "--server-metrics-port", "0", "--server-admin-port", "0"]
+    command = [sys.executable, "-m", "detector_grpc", "serve", "--demo", "--server-drain-wait-s", "0", *ports, *flags]
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
+        server = subprocess.Popen(command, stderr=log, stdout=log)
+        try:
+            while "Ctrl-C stops" not in (text := Path(log.name).read_text()):
+                if server.poll() is not None:
+                    raise SystemExit(text)
+                time.sleep(0.1)
+            listening = next(json.loads(line) for line in text.splitlines() if '"listening"' in line)
+            host = listening["host"]
+            metrics_url = f"http://{host}:{listening['metrics_port']}/metrics"
+            yield DemoServer(f"{host}:{listening['port']}", metrics_url, psutil.Process(server.pid))
+        finally:
+            server.terminate()
+            server.wait(30)
