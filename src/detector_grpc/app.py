@@ -19,6 +19,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from detector_grpc.errors import SetupInvalid, ShuttingDown, listed
+from detector_grpc.gateway.plan import Plan
 from detector_grpc.interceptors.auth import AuthInterceptor
 from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.interceptors.calls import CallsInterceptor
@@ -60,6 +61,9 @@ BUNDLED = Path(str(files("detector_grpc"))) / "bundled"
 BUNDLED_MODEL = "codes"
 FALLBACK_MODEL = "yolov9"
 MIN_RESUME_KEY_BYTES = 16
+
+# Who listens on these is reached by the others.
+ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  nothing is bound here
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,35 @@ def default_model(settings: Settings, sources: Sequence[VersionSource]) -> str:
     own = {source.model for source in sources if not source.path.is_relative_to(BUNDLED)}
     models = own or {source.model for source in sources}
     return settings.models.default_model or (models.pop() if len(models) == 1 else FALLBACK_MODEL)
+
+
+def gateway_plan(settings: Settings) -> Plan:
+    """The gateway that the settings ask for.
+
+    Raises:
+        SetupInvalid: The model repository cannot be read.
+    """
+    gateway, limits, server = settings.gateway, settings.limits, settings.server
+    sources = model_sources(settings).scan()
+    model = default_model(settings, sources)
+    host = "127.0.0.1" if server.host in ANY_ADDRESS else server.host
+    return Plan(
+        model=model,
+        versions=gateway.versions or tuple(sorted(source.version for source in sources if source.model == model)),
+        default_version=settings.models.default_version,
+        host=gateway.host,
+        port=gateway.port,
+        admin_port=gateway.admin_port,
+        http=_join("127.0.0.1", gateway.http_port),
+        servers=gateway.servers or (_join(host, server.port),),
+        cors_origins=gateway.cors_origins,
+        max_message_bytes=limits.max_message_bytes,
+        margin_bytes=TRANSPORT_MARGIN_BYTES,
+        max_connection_streams=limits.max_connection_streams,
+        max_memory_bytes=gateway.max_memory_bytes,
+        receive_timeout_s=limits.receive_timeout_s,
+        request_timeout_s=gateway.request_timeout_s,
+    )
 
 
 def no_models(settings: Settings) -> str:

@@ -8,6 +8,7 @@ its place in the file `port:` below `server:`. A few have names of their own, wh
 from __future__ import annotations
 
 import ipaddress
+import os
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -150,7 +151,7 @@ class StreamsSettings(_Section):
 class GatewaySettings(_Section):
     """Envoy in front of the servers."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on for clients of gRPC, gRPC-Web and REST.")
+    host: str = Field("127.0.0.1", description="Address to listen on for all clients; as for `server.host`.")
     port: Port = Field(8000, description="Port of all of them; 0 lets the system choose.")
     admin_port: Port = Field(9901, description="Port of Envoy's own interface, on loopback; 0 lets the system choose.")
     http_port: Port = Field(8001, description="Port of `gateway serve`, on loopback: the page, docs, health, metrics.")
@@ -177,6 +178,22 @@ class GatewaySettings(_Section):
         None,
         description="Folder of the gateway's files. Unset: one for its port in the user's folder for state.",
     )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the gateway's files.
+
+        Raises:
+            SetupInvalid: It is not set, and the user has no folders.
+        """
+        if self.state is not None:
+            return self.state
+        try:
+            home = Path.home()
+        except RuntimeError:
+            raise SetupInvalid(["DETECTOR_GATEWAY_STATE must be set where there is no home folder"]) from None
+        state = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"  # noqa: TID251  this is settings.py
+        return Path(state) / "detector-grpc" / f"gateway-{self.port}"
 
 
 class TlsSettings(_Section):
@@ -259,7 +276,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _callers_are_known(self) -> Settings:
         known = self.auth.mode == "open" or self.auth.callers_file or self.tls.client_authority
-        hosts = {"DETECTOR_SERVER_HOST": self.server.host, "DETECTOR_SERVER_ADMIN_HOST": self.server.admin_host}
+        hosts = {
+            "DETECTOR_SERVER_HOST": self.server.host,
+            "DETECTOR_SERVER_ADMIN_HOST": self.server.admin_host,
+            "DETECTOR_GATEWAY_HOST": self.gateway.host,
+        }
         exposed = [f"{variable} {host}" for variable, host in hosts.items() if not _is_loopback(host)]
         if exposed and not known:
             raise ValueError(

@@ -121,7 +121,7 @@ class Gateway:
         """Shares the traffic in another way; Envoy does so when this returns."""
         traffic = Traffic(weights, shadow)
         self.state.change(traffic)
-        wait_until(lambda: routed(self.admin.route_table()["route_config"]) == traffic, f"{traffic}")
+        wait_until(lambda: routed(self.admin.route_table()) == traffic, f"{traffic}")
 
 
 def plan_for(servers: Sequence[str], **changes: Any) -> Plan:

@@ -109,7 +109,7 @@ def test_every_setting_can_be_set_by_the_variable_that_is_told(path: str, monkey
     if path.startswith("tls."):
         for other in ("DETECTOR_TLS_CERTIFICATE", "DETECTOR_TLS_PRIVATE_KEY"):
             monkeypatch.setenv(other, "7")
-    if path in {"server.host", "server.admin_host"}:
+    if path in {"server.host", "server.admin_host", "gateway.host"}:
         monkeypatch.setenv("DETECTOR_AUTH_MODE", "open")
     if path == "models.poll_s":
         monkeypatch.setenv("DETECTOR_MODELS_REPOSITORY", "/models")

@@ -71,6 +71,8 @@ class LazyGroup(click.Group):
         "detect": Lazy("detect:detect", "Find objects in pictures."),
         "stream": Lazy("stream.command:stream", "Find objects in video."),
         "models": Lazy("models:models", "Work with models."),
+        "gateway": Lazy("gateway:gateway", "Put Envoy in front of servers."),
+        "traffic": Lazy("traffic:traffic", "Share traffic among versions."),
         "health": Lazy("health:health", "Say whether a server can answer."),
         "doctor": Lazy("doctor:doctor", "Check this machine and its settings."),
     },

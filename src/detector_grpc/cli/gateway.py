@@ -1,0 +1,67 @@
+"""`detector-grpc gateway`: the group, and Envoy's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from detector_grpc import app
+from detector_grpc.cli import Lazy, LazyGroup
+from detector_grpc.cli.options import with_settings
+from detector_grpc.gateway.state import State
+
+if TYPE_CHECKING:
+    from detector_grpc.settings import Settings
+
+# Where containers find the files, and where they listen.
+CONTAINER_FOLDER = PurePosixPath("/etc/envoy")
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104  the container's own network
+
+# Those that MODEL_V1_PATH and MODEL_V2_PATH name.
+MOUNTED_VERSIONS = ("v1", "v2")
+
+
+class Use(NamedTuple):
+    """Where a gateway is to run whose servers are not on this machine.
+
+    Attributes:
+        server: `host:port` of the servers, where the settings say nothing.
+    """
+
+    server: str
+
+
+USES = {"compose": Use("detector:50051"), "helm": Use("detector-grpc:50051")}
+
+
+@click.group(cls=LazyGroup, lazy={"render": Lazy("gateway:render", "Write Envoy's configuration.")})
+def gateway() -> None:
+    """Put Envoy in front of servers."""
+
+
+@click.command()
+@with_settings
+@click.option("--for", "use", type=click.Choice(["local", *USES]), default="local", help="Where Envoy will run.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write to; else --gateway-state.")
+def render(settings: Settings, *, use: str, out: Path | None) -> None:
+    """Write Envoy's configuration.
+
+    The folder also gets what `detector-grpc traffic` needs. How traffic was shared there stays as it is.
+
+    For `compose` and `helm` Envoy must find the files in /etc/envoy, with the process of the pages on its own loopback.
+    """
+    plan = app.gateway_plan(settings)
+    if use in USES:
+        own = settings.gateway
+        plan = plan.model_copy(
+            update={
+                "host": own.host if "host" in own.model_fields_set else ANY_ADDRESS,
+                "versions": own.versions or plan.versions or MOUNTED_VERSIONS,
+                "servers": own.servers or (USES[use].server,),
+            }
+        )
+    folder = out or settings.gateway.folder
+    State(folder).prepare(plan, CONTAINER_FOLDER if use in USES else None)
+    click.echo(str(folder))

@@ -1,0 +1,121 @@
+"""`detector-grpc traffic`: how calls that choose no version themselves are shared."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from detector_grpc import settings
+from detector_grpc.cli import Lazy, LazyGroup
+from detector_grpc.cli.connection import json_option
+from detector_grpc.gateway.accepted import Accepted, accepted, wait_until_accepted
+from detector_grpc.gateway.state import State
+from detector_grpc.gateway.traffic import Traffic, parse_shadow, parse_weights, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "get": Lazy("traffic:get", "Say how traffic is shared."),
+        "set": Lazy("traffic:set_", "Share traffic by weight."),
+        "shadow": Lazy("traffic:shadow", "Send copies of calls to a version."),
+    },
+)
+def traffic() -> None:
+    """Share traffic among the versions of the default model, while the gateway serves.
+
+    What is printed is what Envoy does, as Envoy says.
+    """
+
+
+def _of_a_gateway(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that tell which gateway is meant, and its State as its first argument."""
+
+    @functools.wraps(command)
+    def run(*, port: str | None, state: str | None, **arguments: object) -> None:
+        flags = {"gateway.port": port, "gateway.state": state}
+        given = {path: value for path, value in flags.items() if value is not None}
+        command(State(settings.load(given).gateway.folder), **arguments)
+
+    port = click.option(
+        "--port", metavar="PORT", help="The gateway's port.  [env: DETECTOR_GATEWAY_PORT; default: 8000]"
+    )
+    state = click.option(
+        "--state", type=click.Path(), help="The gateway's folder.  [env: DETECTOR_GATEWAY_STATE; default: by the port]"
+    )
+    return port(state(run))
+
+
+@click.command()
+@_of_a_gateway
+@json_option
+def get(state: State, *, as_json: bool) -> None:
+    """Say how traffic is shared.
+
+    The exit code is 1 if the routes file says something else, e.g. because somebody has edited it and Envoy refused it.
+    """
+    _report(state, accepted(state), as_json=as_json)
+
+
+@click.command("set")
+@_of_a_gateway
+@click.argument("weights", nargs=-1, required=True, metavar="VERSION=WEIGHT...")
+@json_option
+def set_(state: State, *, weights: tuple[str, ...], as_json: bool) -> None:
+    """Share traffic by weight, e.g. v1=80 v2=20.
+
+    Versions that are not named get nothing. No call is lost; streams keep the version that they began with.
+    """
+    _change(state, Traffic(parse_weights(weights, state.plan().versions), state.traffic().shadow), as_json=as_json)
+
+
+@click.command()
+@_of_a_gateway
+@click.argument("share", metavar="VERSION=PERCENTAGE")
+@json_option
+def shadow(state: State, *, share: str, as_json: bool) -> None:
+    """Send copies of calls to a version, e.g. v2=10%; v2=0% ends it.
+
+    Of the calls that weights send to other versions, this version also gets so many, and its answers are compared.
+    """
+    _change(state, Traffic(state.traffic().weights, parse_shadow([share], state.plan().versions)), as_json=as_json)
+
+
+def _change(state: State, wanted: Traffic, *, as_json: bool) -> None:
+    accepted(state)  # or nobody would see the change
+    state.change(wanted)
+    _report(state, wait_until_accepted(state), as_json=as_json)
+
+
+def _report(state: State, now: Accepted, *, as_json: bool) -> None:
+    versions = state.plan().versions
+    if as_json:
+        click.echo(json.dumps(_facts(now)))
+    else:
+        Console().print(_table(now.traffic, versions))
+    if now.fault:
+        click.echo(f"Error: {now.fault}", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _facts(now: Accepted) -> dict[str, Any]:
+    facts = {"weights": dict(now.traffic.weights), "shadow": dict(now.traffic.shadow)}
+    return facts | ({"fault": now.fault} if now.fault else {})
+
+
+def _table(traffic: Traffic, versions: tuple[str, ...]) -> Table:
+    table = Table("version", "weight", "share", "copies of the others' calls")
+    total = sum(traffic.weights.values())
+    for version in versions:
+        weight = traffic.weights.get(version, 0)
+        copies = percent(traffic.shadow[version]) if version in traffic.shadow else ""
+        table.add_row(version, str(weight), percent(weight / total) if total else "", copies)
+    return table
