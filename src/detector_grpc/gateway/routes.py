@@ -25,6 +25,9 @@ ARM_HEADER = "x-detector-arm"
 SHADOW_HEADER = "x-detector-shadow"
 PIN_HEADER = "x-model-version"
 
+# The path of a call of REST; others do not have it.
+_ORIGINAL_PATH = "x-envoy-original-path"
+
 _HEALTH = "/grpc.health.v1.Health/"
 _REFLECTION = "/grpc.reflection."
 _MILLION = 1_000_000
@@ -77,14 +80,11 @@ def _routes(plan: Plan, traffic: Traffic) -> Iterator[Route]:
 
 
 def _detections(plan: Plan, traffic: Traffic, match: Route, policy: Route) -> Iterator[Route]:
-    """Routes of calls that a version answers: pinned by path, pinned by header, by weight."""
-    for version in plan.versions:
-        to_version = {"route": {"cluster": plan.cluster(version)} | policy}
-        for pin in (
-            {"name": "x-envoy-original-path", "string_match": {"prefix": f"/{version}/"}},
-            {"name": PIN_HEADER, "string_match": {"exact": version}},
-        ):
-            yield {"match": match | {"headers": [pin]}} | to_version
+    """Routes of calls that a version answers: pinned by path, else pinned by header, else by weight."""
+    for name, kind, text in ((_ORIGINAL_PATH, "prefix", "/{}/"), (PIN_HEADER, "exact", "{}")):
+        for version in plan.versions:
+            pin = {"name": name, "string_match": {kind: text.format(version)}}
+            yield {"match": match | {"headers": [pin]}, "route": {"cluster": plan.cluster(version)} | policy}
     if not traffic.weights:
         yield {"match": match, "route": {"cluster": SERVERS_CLUSTER} | policy}
         return
