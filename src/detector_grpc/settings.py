@@ -169,7 +169,7 @@ class GatewaySettings(_Section):
         description="Origins whose pages may call; `:*` at the end is any port, `*` alone any origin.",
     )
     request_timeout_s: Seconds = Field(
-        60.0, gt=0, description="Seconds from the arrival of a request until its answer; streams have no such limit."
+        60.0, gt=0, description="Seconds that a call without a deadline of its own may take; streams have no limit."
     )
     max_memory_bytes: int = Field(
         1024 * MIB, ge=128 * MIB, description="Memory of Envoy; near it requests are refused, and large ones ended."

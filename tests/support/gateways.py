@@ -22,7 +22,7 @@ from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES
 from detector_grpc.settings import Settings
 from support.calls import wait_until
 from support.onnx_files import Box, tiny_onnx
-from support.servers import PATIENCE_S, ServerProcess, server_process
+from support.servers import PATIENCE_S, ServerProcess, start_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -97,6 +97,7 @@ class Gateway:
         state: Its folder.
         servers: The server processes behind it.
         envoy: Envoy.
+        settings: Of every server process.
     """
 
     address: str
@@ -104,6 +105,7 @@ class Gateway:
     state: State
     servers: list[ServerProcess]
     envoy: EnvoyProcess
+    settings: dict[str, object]
 
     @property
     def url(self) -> str:
@@ -115,6 +117,12 @@ class Gateway:
         names = ["servers", *map(plan.cluster, plan.versions)]
         wanted = {f"cluster.{name}.membership_healthy": servers for name in names}
         wait_until(lambda: wanted.items() <= self.admin.stats("membership_healthy").items(), f"healthy: {wanted}")
+
+    def start_again(self, index: int) -> None:
+        """Starts another process in place of one that has ended, at the same port."""
+        port = self.servers[index].port
+        self.servers[index].close()
+        self.servers[index] = start_server(**self.settings | {"server_port": port})
 
     def share(self, shadow: Mapping[str, float] = MappingProxyType({}), **weights: int) -> None:
         """Shares the traffic in another way; Envoy does so when this returns."""
@@ -147,27 +155,8 @@ def plan_for(servers: Sequence[str], **changes: Any) -> Plan:
 
 
 @contextmanager
-def envoy_in_front_of(servers: list[ServerProcess], folder: Path, **changes: Any) -> Iterator[Gateway]:
-    """A gateway whose Envoy takes calls.
-
-    Args:
-        servers: What it sends calls to.
-        folder: For its state.
-        changes: Fields of the plan.
-    """
-    state = State(folder)
-    state.prepare(plan_for([server.address for server in servers], **changes))
-    envoy = EnvoyProcess(state)
-    try:
-        admin = _admin(state, envoy)
-        yield Gateway(admin.listener(), admin, state, servers, envoy)
-    finally:
-        envoy.close()
-
-
-@contextmanager
 def running_gateway(
-    folder: Path, servers: int = 1, plan: dict[str, Any] | None = None, **settings: object
+    folder: Path, servers: int = 1, plan: Mapping[str, Any] = MappingProxyType({}), **settings: object
 ) -> Iterator[Gateway]:
     """A gateway in front of servers with the versions v1 and v2 of a tiny model, all of them healthy.
 
@@ -177,12 +166,17 @@ def running_gateway(
         plan: Fields of the gateway's plan.
         settings: Of the servers, as `server_process` has them; `repository` for other models.
     """
-    settings = (
-        {"repository": tiny_repository(folder / "models")} | settings if "repository" not in settings else settings
-    )
+    if "repository" not in settings:
+        settings["repository"] = tiny_repository(folder / "models")
     with ExitStack() as stack:
-        processes = [stack.enter_context(server_process(**settings)) for _ in range(servers)]
-        gateway = stack.enter_context(envoy_in_front_of(processes, folder / "state", **(plan or {})))
+        processes = [start_server(**settings) for _ in range(servers)]
+        stack.callback(lambda: [process.close() for process in processes])
+        state = State(folder / "state")
+        state.prepare(plan_for([server.address for server in processes], **plan))
+        envoy = EnvoyProcess(state)
+        stack.callback(envoy.close)
+        admin = _admin(state, envoy)
+        gateway = Gateway(admin.listener(), admin, state, processes, envoy, settings)
         gateway.wait_until_healthy(servers)
         yield gateway
 

@@ -143,12 +143,22 @@ def server_process(**settings: object) -> Iterator[ServerProcess]:
         settings: Environment variables by name. `repository=` and `limits_max_queue=` are short for
             DETECTOR_MODELS_REPOSITORY and DETECTOR_LIMITS_MAX_QUEUE.
     """
-    server = ServerProcess(_environment(settings))
+    server = start_server(**settings)
     try:
-        server.wait_until_listening()
         yield server
     finally:
         server.close()
+
+
+def start_server(**settings: object) -> ServerProcess:
+    """As `server_process`, to be closed by who called."""
+    server = ServerProcess(_environment(settings))
+    try:
+        server.wait_until_listening()
+    except BaseException:
+        server.close()
+        raise
+    return server
 
 
 def failed_start(**settings: object) -> tuple[int, str]:

@@ -25,9 +25,6 @@ BOOTSTRAP_FILE = "envoy.yaml"
 ROUTES_FILE = "routes.yaml"
 DESCRIPTORS_FILE = "descriptors.binpb"
 
-# A request of REST becomes a message with a little more than its body.
-ENVELOPE_BYTES = 4096
-
 
 def render(plan: Plan, traffic: Traffic, place: PurePath) -> dict[str, bytes]:
     """The files of Envoy by their names.
@@ -64,11 +61,6 @@ def envoy_binary() -> Path:
         ) from None
 
 
-def max_body_bytes(plan: Plan) -> int:
-    """Largest body of a request of REST."""
-    return plan.max_message_bytes - ENVELOPE_BYTES
-
-
 def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
     buffer_bytes = plan.max_message_bytes + plan.margin_bytes
     listener = fill(
@@ -82,8 +74,8 @@ def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
         routes_folder=str(place),
         descriptors_file=str(place / DESCRIPTORS_FILE),
         transcoded_services=[service.full_name for service in SERVICES],
-        max_body_bytes=max_body_bytes(plan),
-        local_errors=local_errors(max_body_bytes(plan)),
+        max_body_bytes=plan.max_body_bytes,
+        local_errors=local_errors(plan.max_body_bytes),
     )
     health_names = {SERVERS_CLUSTER: ""} | {
         plan.cluster(version): f"models/{plan.model}/versions/{version}" for version in plan.versions

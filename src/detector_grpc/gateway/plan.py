@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+ENVELOPE_BYTES = 4096
+
 
 class Plan(BaseModel):
     """A gateway.
@@ -23,7 +25,7 @@ class Plan(BaseModel):
         max_connection_streams: Most calls at once on one connection.
         max_memory_bytes: Most memory that Envoy may take.
         receive_timeout_s: Seconds that a request may take to arrive.
-        request_timeout_s: Seconds from then until its answer.
+        request_timeout_s: Seconds that a call without a deadline of its own may take.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +45,11 @@ class Plan(BaseModel):
     max_memory_bytes: int
     receive_timeout_s: float
     request_timeout_s: float
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest body of a request of REST, which becomes a message with a little more."""
+        return self.max_message_bytes - ENVELOPE_BYTES
 
     def cluster(self, version: str) -> str:
         """Name of Envoy's cluster of a version."""

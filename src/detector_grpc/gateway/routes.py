@@ -75,7 +75,7 @@ def _routes(plan: Plan, traffic: Traffic) -> Iterator[Route]:
     for prefix in (_HEALTH, f"/{MODEL_SERVICE}/"):
         yield {"match": {"prefix": prefix}, "route": everyone | unary}
     yield {"match": {"prefix": "/", "grpc": {}}, "direct_response": {"status": 404}}
-    yield from _refusals()
+    yield from _rest(plan.max_body_bytes)
     yield {"match": {"prefix": "/"}, "route": {"cluster": PAGES_CLUSTER, "timeout": duration(plan.request_timeout_s)}}
 
 
@@ -116,33 +116,24 @@ def _headers(values: dict[str, str]) -> list[Route]:
     return [{"header": {"key": key, "value": value}, "append_action": action} for key, value in values.items()]
 
 
-def _refusals() -> Iterator[Route]:
-    """What would be no call of the contract: a picture that is none, and methods that its paths do not have."""
+def _rest(max_body_bytes: int) -> Iterator[Route]:
+    """How requests of REST are received before they become calls, and what would become none.
+
+    A path that takes a picture takes nothing else; a path that takes one HTTP method does not take another.
+    """
     for template, methods in rest_methods().items():
-        path = {"safe_regex": {"regex": re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template))}}
+        regex = {"regex": re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template))}
         if "POST" in methods:
-            posted = {"name": ":method", "string_match": {"exact": "POST"}}
-            wrong = {
-                "name": "content-type",
-                "string_match": {"safe_regex": {"regex": _PICTURE_TYPES}},
-                "invert_match": True,
-            }
-            yield {
-                "match": path | {"headers": [posted, wrong]},
-                "direct_response": {"status": 415},
-                "typed_per_filter_config": {
-                    "envoy.filters.http.grpc_json_transcoder": {
-                        "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
-                        "disabled": True,
-                    }
-                },
-            }
-        method = {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(methods)}}, "invert_match": True}
-        yield {
-            "match": path | {"headers": [method]},
-            "direct_response": {"status": 405},
-            "response_headers_to_add": _headers({"allow": ", ".join(methods)}),
-        }
+            yield from fill(
+                "upload",
+                regex=regex,
+                picture_types=_PICTURE_TYPES,
+                cluster=SERVERS_CLUSTER,
+                max_body_bytes=max_body_bytes,
+            )
+        # Browsers ask with OPTIONS before they call, which a filter answers wherever a route leads somewhere.
+        allowed = "|".join([*methods, "OPTIONS"])
+        yield fill("wrong_method", regex=regex, allowed=allowed, methods=", ".join(methods))
 
 
 def _origin(origin: str) -> Route:

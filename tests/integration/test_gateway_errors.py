@@ -1,0 +1,222 @@
+"""What Envoy refuses itself has the words and the shape of the servers' own errors."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections import Counter
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+from support.calls import connected, encoded_request, failure
+from support.gateways import running_gateway, tiny_repository
+from support.pictures import png
+from support.rest import Rest
+from support.rich_errors import reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.gateways import Gateway
+
+PICTURE = png(np.zeros((64, 64, 3), np.uint8))
+REQUEST = encoded_request(PICTURE)
+MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_BODY_BYTES = MAX_MESSAGE_BYTES - 4096
+RECEIVE_TIMEOUT_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    plan = {"max_message_bytes": MAX_MESSAGE_BYTES, "receive_timeout_s": RECEIVE_TIMEOUT_S}
+    with running_gateway(
+        tmp_path_factory.mktemp("gateway"), plan=plan, limits_max_message_bytes=MAX_MESSAGE_BYTES
+    ) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def rest(gateway: Gateway) -> Iterator[Rest]:
+    with closing(Rest(gateway.address)) as rest:
+        yield rest
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code", "reason", "named"),
+    [
+        ("GET", "/predict", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "HTTP method"),
+        ("PUT", "/v2/predict", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "HTTP method"),
+        ("DELETE", "/models", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "HTTP method"),
+        ("POST", "/predict?colour=red", 400, 3, "INVALID_REQUEST", "colour"),
+        ("POST", "/v1/predict?conf_threshold=abc", 400, 3, "INVALID_REQUEST", "conf_threshold"),
+        ("GET", "/", 503, 14, "NO_SERVER_READY", "no server can answer"),
+    ],
+)
+def test_a_request_that_is_none_gets_json(
+    rest: Rest, method: str, path: str, status: int, code: int, reason: str, named: str
+) -> None:
+    answer = rest(method, path, PICTURE if method == "POST" else None, "image/png")
+
+    assert (answer.status, answer.headers["content-type"]) == (status, "application/json")
+    assert answer.json.keys() == {"code", "message", "details"}
+    assert answer.json["code"] == code
+    assert named in answer.json["message"]
+    (info,) = answer.json["details"]
+    assert (info["@type"], info["domain"]) == ("type.googleapis.com/google.rpc.ErrorInfo", "detector.v1")
+    assert info["reason"] == reason
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v1/predict", "/annotate"])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
+def test_a_body_of_another_kind_is_refused(rest: Rest, path: str, content_type: str) -> None:
+    answer = rest("POST", path, PICTURE, content_type)
+
+    assert answer.status == 415
+    assert answer.json["details"][0]["reason"] == "CONTENT_TYPE_UNSUPPORTED"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["image/png", "IMAGE/JPEG", "application/json", "multipart/form-data; boundary=x"]
+)
+def test_a_body_of_a_known_kind_reaches_a_server(rest: Rest, content_type: str) -> None:
+    assert rest("POST", "/predict", PICTURE, content_type).status not in {404, 405, 413, 415, 503}
+
+
+def test_a_wrong_method_is_told_the_right_ones(rest: Rest) -> None:
+    assert rest("GET", "/predict").headers["allow"] == "POST"
+
+
+def test_a_body_may_have_as_many_bytes_as_the_limit_and_no_more(rest: Rest) -> None:
+    assert rest("POST", "/predict", bytes(MAX_BODY_BYTES), "image/png").json["code"] not in {8, 13, 14}
+
+    over = rest("POST", "/predict", bytes(MAX_BODY_BYTES + 1), "image/png")
+    assert over.status == 413
+    assert f"more than {MAX_BODY_BYTES} bytes" in over.json["message"]
+    assert over.json["details"][0] == {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "domain": "detector.v1",
+        "reason": "MESSAGE_TOO_LARGE",
+        "metadata": {"maxBytes": str(MAX_BODY_BYTES)},
+    }
+
+
+def test_grpc_has_the_limit_of_the_servers_and_their_error(gateway: Gateway) -> None:
+    with connected(gateway.address) as client:
+        error = failure(lambda: client.detect(encoded_request(bytes(MAX_MESSAGE_BYTES))))
+
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert reason_of(error) == "MESSAGE_TOO_LARGE"
+
+
+@pytest.mark.parametrize("headers", [{"x_long": "a" * 100_000}, {f"x_{number}": "a" for number in range(200)}])
+def test_bombs_of_headers_are_refused(rest: Rest, headers: dict[str, str]) -> None:
+    answer = rest("GET", "/models", **headers)
+
+    assert answer.status == 431
+    assert answer.json["details"][0]["reason"] == "HEADERS_TOO_LARGE"
+
+
+@pytest.mark.parametrize("grows", [False, True], ids=["silent", "a byte now and then"])
+def test_an_upload_that_never_ends_is_ended(gateway: Gateway, grows: bool) -> None:  # noqa: FBT001
+    host, _, port = gateway.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        started = time.monotonic()
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\nhost: gateway\r\ncontent-type: image/png\r\ncontent-length: 100000\r\n\r\nx"
+        )
+        connection.settimeout(0.1 if grows else 20)
+        answer = b""
+        while not answer:
+            try:
+                answer = connection.recv(4096)
+            except TimeoutError:
+                connection.sendall(b"x")
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"RECEIVE_TIMEOUT" in answer
+    assert 0.9 * RECEIVE_TIMEOUT_S < time.monotonic() - started < 10
+
+
+def test_many_uploads_that_never_end_take_no_memory(gateway: Gateway) -> None:
+    host, _, port = gateway.address.rpartition(":")
+    head = b"POST /predict HTTP/1.1\r\nhost: gateway\r\ncontent-type: image/png\r\ncontent-length: 1000000\r\n\r\n"
+    envoy = psutil.Process(gateway.envoy.process.pid)
+    before = envoy.memory_info().rss
+    with ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection((host, int(port)), 20)) for _ in range(300)]
+        for connection in connections:
+            connection.sendall(head + bytes(1000))
+        answers = Counter(connection.recv(12) for connection in connections)
+        grown = envoy.memory_info().rss - before
+
+    assert answers == {b"HTTP/1.1 408": 300}
+    assert grown < 64 * 1024 * 1024
+
+
+def test_bytes_that_are_no_http_are_refused(gateway: Gateway) -> None:
+    host, _, port = gateway.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("name", ["LoadModelVersion", "UnloadModelVersion"])
+@pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc-web+proto", "application/json"])
+def test_orders_to_servers_are_not_routed(rest: Rest, name: str, content_type: str) -> None:
+    answer = rest("POST", f"/detector.v1.ModelAdminService/{name}", b"\0\0\0\0\0", content_type)
+
+    if content_type == "application/grpc":
+        assert answer.headers["grpc-status"] == str(grpc.StatusCode.UNIMPLEMENTED.value[0])
+    else:
+        assert answer.status == 503  # of the pages, which nobody serves here
+
+
+def test_without_a_healthy_server_rest_gets_json_and_grpc_a_grpc_error(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway, closing(Rest(gateway.address)) as rest:
+        gateway.servers[0].send(signal.SIGKILL)
+        gateway.wait_until_healthy(0)
+
+        for path, pinned in (("/predict", "no healthy upstream"), ("/v2/predict", "no healthy upstream")):
+            answer = rest("POST", path, PICTURE, "image/png")
+            assert (answer.status, answer.json["code"]) == (503, 14)
+            assert pinned in answer.json["message"]
+        with connected(gateway.address) as client:
+            error = failure(lambda: client.detect(REQUEST))
+            assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "no healthy upstream")
+
+
+@pytest.fixture
+def slow(tmp_path: Path, half_second: int) -> Path:
+    """A repository of a model that takes about a second for a picture."""
+    return tiny_repository(tmp_path / "slow", cost=2 * half_second)
+
+
+def test_an_answer_that_takes_too_long_is_a_timeout(tmp_path: Path, slow: Path) -> None:
+    timeout = {"request_timeout_s": 0.3}
+    with running_gateway(tmp_path, plan=timeout, repository=slow) as gateway, connected(gateway.address) as client:
+        error = failure(lambda: client.detector.Detect(REQUEST))  # without a deadline
+
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        gateway.servers[0].wait_for_log("call", code="CANCELLED")
+
+
+def test_a_deadline_of_the_caller_may_be_longer(tmp_path: Path, slow: Path) -> None:
+    timeout = {"request_timeout_s": 0.3}
+    with running_gateway(tmp_path, plan=timeout, repository=slow) as gateway, connected(gateway.address) as client:
+        assert client.detect(REQUEST).timing.inference_ms > 300
+
+
+def test_a_deadline_of_the_caller_is_kept(tmp_path: Path, slow: Path) -> None:
+    with running_gateway(tmp_path, repository=slow) as gateway, connected(gateway.address) as client:
+        error = failure(lambda: client.detect(REQUEST, timeout_s=0.2))
+
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        ended = gateway.servers[0].wait_for_log("call")
+        assert ended["code"] in {"DEADLINE_EXCEEDED", "CANCELLED"}
+        assert ended["duration_ms"] < 800
