@@ -47,6 +47,10 @@ proto: .venv/installed-dev ## Write the generated code, docs and configuration o
 bench: .venv/installed-dev ## Measure what serving adds to the bare stages
 	.venv/bin/python benchmarks/overhead.py $(ARGS)
 
+.PHONY: chaos
+chaos: .venv/installed-dev ## Kill, stop and re-weight servers behind the gateway during thousands of calls, and count those that fail
+	.venv/bin/python -m pytest --full --capture=no --durations=0 tests/chaos $(ARGS)
+
 .PHONY: release-contract
 release-contract: .venv/installed-dev ## Make the contract as it is now the one that later ones must not break
 	.venv/bin/buf build --exclude-source-info --output protos/released.binpb

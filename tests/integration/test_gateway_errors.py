@@ -193,12 +193,12 @@ def test_without_a_healthy_server_rest_gets_json_and_grpc_a_grpc_error(tmp_path:
 
 @pytest.fixture
 def slow(tmp_path: Path, half_second: int) -> Path:
-    """A repository of a model that takes about a second for a picture."""
-    return tiny_repository(tmp_path / "slow", cost=2 * half_second)
+    """A repository of a model that takes about two seconds for a picture."""
+    return tiny_repository(tmp_path / "slow", cost=4 * half_second)
 
 
 def test_an_answer_that_takes_too_long_is_a_timeout(tmp_path: Path, slow: Path) -> None:
-    timeout = {"request_timeout_s": 0.3}
+    timeout = {"request_timeout_s": 0.2}
     with running_gateway(tmp_path, plan=timeout, repository=slow) as gateway, connected(gateway.address) as client:
         error = failure(lambda: client.detector.Detect(REQUEST))  # without a deadline
 
@@ -207,7 +207,7 @@ def test_an_answer_that_takes_too_long_is_a_timeout(tmp_path: Path, slow: Path) 
 
 
 def test_a_deadline_of_the_caller_may_be_longer(tmp_path: Path, slow: Path) -> None:
-    timeout = {"request_timeout_s": 0.3}
+    timeout = {"request_timeout_s": 0.2}
     with running_gateway(tmp_path, plan=timeout, repository=slow) as gateway, connected(gateway.address) as client:
         assert client.detect(REQUEST).timing.inference_ms > 300
 
