@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+
+from openapi import openapi
 
 from detector_grpc import settings
 from detector_grpc.rpc.status import CODES, INTERNAL_REASON, UNIMPLEMENTED_REASON
 
-DOCS = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 
 CONFIGURATION = """\
 # Configuration
@@ -81,12 +84,17 @@ def _meaning(docstring: str | None) -> str:
 
 def main() -> None:
     """Writes, or compares."""
-    for name, text in (("configuration.md", configuration()), ("errors.md", errors())):
-        path = DOCS / name
+    pages = {
+        "docs/configuration.md": configuration(),
+        "docs/errors.md": errors(),
+        "src/detector_grpc/gateway/openapi.json": json.dumps(openapi(), indent=2) + "\n",
+    }
+    for name, text in pages.items():
+        path = ROOT / name
         if "--check" not in sys.argv:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            raise SystemExit(f"docs/{name} is not current: run `make proto`")
+            raise SystemExit(f"{name} is not current: run `make proto`")
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ import cv2
 import grpc
 import numpy as np
 import pytest
-from google.api.httpbody_pb2 import HttpBody
 from support import files
 from support.calls import SERVING, connected, encoded_request, failure, raw_request
 from support.onnx_files import Box, tiny_onnx
 from support.pictures import jpeg, png, qr_picture
-from support.rich_errors import info_of, reason_of
+from support.rich_errors import reason_of
 from support.servers import BUNDLED_MODELS, server_process
 
-from detector_grpc._gen.detector.v1 import detector_service_pb2, predict_pb2
 from detector_grpc._gen.detector.v1.detection_pb2 import DetectOptions
 from detector_grpc._gen.detector.v1.image_pb2 import (
     PIXEL_FORMAT_BGR24,
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from support.calls import Client
     from support.pictures import QrPicture
 
+    from detector_grpc._gen.detector.v1 import detector_service_pb2
     from detector_grpc._gen.detector.v1.detection_pb2 import Detection
 
 PICTURES = sorted(path for path in BUNDLED_MODELS.with_name("pictures").glob("*") if path.suffix in (".jpg", ".png"))
@@ -310,31 +309,12 @@ class TestRequestId:
         assert re.fullmatch(expected, trailing["x-request-id"])
 
 
-class TestUnstableMethod:
-    def test_predict_says_that_it_is_not_implemented(self, codes: Client) -> None:
-        error = failure(lambda: codes.detector.Predict(predict_pb2.PredictRequest(), timeout=10))
-
-        assert_not_implemented(error)
-
-    def test_annotate_says_that_it_is_not_implemented(self, codes: Client) -> None:
-        request = predict_pb2.AnnotateRequest(body=HttpBody(content_type="image/png", data=b"1"))
-
-        error = failure(lambda: codes.detector.Annotate(request, timeout=10))
-
-        assert_not_implemented(error)
-
-
 def test_a_method_that_nobody_knows_is_unimplemented(codes: Client) -> None:
     call = codes.channel.unary_unary("/detector.v1.DetectorService/Detekt")
 
     error = failure(lambda: call(b"", timeout=10))
 
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-def assert_not_implemented(error: grpc.RpcError) -> None:
-    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert (info_of(error).reason, info_of(error).domain) == ("METHOD_NOT_IMPLEMENTED", "detector.v1")
 
 
 def boxes_model(tiny: Client, version: str, **options: object) -> list[Detection]:

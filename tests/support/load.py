@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import grpc
 import numpy as np
+
 from support.calls import connected, encoded_request
 from support.pictures import png
 from support.rest import Rest

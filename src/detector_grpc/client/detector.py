@@ -11,10 +11,10 @@ import grpc
 
 from detector_grpc.client.calls import AnswerT, Call, Calls, ResultT
 from detector_grpc.client.errors import CallFailed
-from detector_grpc.client.pictures import JPEG_QUALITY
 from detector_grpc.client.stream.blocking import StreamAnswers
 from detector_grpc.client.stream.encoder import Encoder
 from detector_grpc.rpc import transport
+from detector_grpc.vision.encode import JPEG_QUALITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detector_grpc._gen.detector.v1 import image_pb2
 from detector_grpc.errors import ImageError
 from detector_grpc.vision.decode import MAX_PIXELS, StoredPicture, open_encoded
+from detector_grpc.vision.encode import JPEG_QUALITY, encode_jpeg
 from detector_grpc.vision.letterbox import Letterbox
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 # A path of a picture file, such a file's bytes, or pixels: uint8 (H, W, 3), or (H, W) for grey.
 Picture: TypeAlias = str | Path | bytes | NDArray[np.uint8]
 Color = Literal["RGB", "BGR"]
-
-JPEG_QUALITY = 90
 
 _FORMATS: Mapping[Color, image_pb2.PixelFormat] = {
     "RGB": image_pb2.PIXEL_FORMAT_RGB24,
@@ -113,8 +112,7 @@ def _bgr_pixels(pixels: NDArray[np.uint8], color: Color) -> NDArray[np.uint8]:
 
 
 def _jpeg(bgr: cv2.typing.MatLike, quality: int) -> image_pb2.Image:
-    _, file = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
-    return image_pb2.Image(encoded=file.tobytes())
+    return image_pb2.Image(encoded=encode_jpeg(bgr, quality))
 
 
 def _raw(pixels: NDArray[np.uint8], color: Color) -> image_pb2.RawImage:

@@ -9,6 +9,7 @@ from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.serving.options import MAX_DETECTIONS, DetectOptions, RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage, Image, RawImage, Result, Timing
 from detector_grpc.serving.registry import ModelState, ModelVersion
+from detector_grpc.vision.draw import LabelledBox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,15 +90,23 @@ def detect_response(
 
 def detections(result: Result, class_names: Sequence[str]) -> list[detection_pb2.Detection]:
     """What was found."""
-    found = result.detections
     return [
         detection_pb2.Detection(
-            class_id=class_id,
-            class_name=class_names[class_id],
-            confidence=confidence,
-            bbox=detection_pb2.BoundingBox(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max),
+            class_id=box.class_id,
+            class_name=box.class_name,
+            confidence=box.confidence,
+            bbox=detection_pb2.BoundingBox(x_min=box.xyxy[0], y_min=box.xyxy[1], x_max=box.xyxy[2], y_max=box.xyxy[3]),
         )
-        for (x_min, y_min, x_max, y_max), confidence, class_id in zip(
+        for box in boxes(result, class_names)
+    ]
+
+
+def boxes(result: Result, class_names: Sequence[str]) -> list[LabelledBox]:
+    """What was found, in plain values."""
+    found = result.detections
+    return [
+        LabelledBox(tuple(xyxy), class_id, class_names[class_id], confidence)
+        for xyxy, confidence, class_id in zip(
             found.xyxy.tolist(), found.confidence.tolist(), found.class_id.tolist(), strict=True
         )
     ]

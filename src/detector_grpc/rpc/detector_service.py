@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorServiceServicer
 from detector_grpc.errors import InvalidRequest, ReceiveTimeout, ShuttingDown, Violation
 from detector_grpc.rpc import convert
-from detector_grpc.rpc.status import code_of
+from detector_grpc.rpc.body import is_picture
+from detector_grpc.rpc.metadata import PINNED_VERSION_KEY, pinned_version, routed_version
+from detector_grpc.rpc.pictures import Pictures, annotate_answer, detect_answer, predict_answer
+from detector_grpc.rpc.predict_messages import for_rest, parse_rest
 from detector_grpc.rpc.stream import DetectStream
 from detector_grpc.rpc.stream_messages import parse_config
-from detector_grpc.serving.outcome import CURRENT_CALL, Outcome
-from detector_grpc.serving.pipeline import EncodedImage
+from detector_grpc.serving.outcome import CURRENT_CALL
 from detector_grpc.serving.tracking import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import grpc.aio
+    from google.api.httpbody_pb2 import HttpBody
 
     from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest, DetectResponse
-    from detector_grpc._gen.detector.v1.stream_pb2 import StreamDetectRequest, StreamDetectResponse
+    from detector_grpc._gen.detector.v1.predict_pb2 import AnnotateRequest, PredictRequest, PredictResponse
+    from detector_grpc._gen.detector.v1.stream_pb2 import StreamDetectRequest
+    from detector_grpc.rpc.metadata import Context
+    from detector_grpc.rpc.pictures import Render
+    from detector_grpc.rpc.predict_messages import RestRequest
     from detector_grpc.rpc.stream_frames import Served
     from detector_grpc.rpc.stream_messages import StreamConfig
-    from detector_grpc.serving.outcome import Call
-    from detector_grpc.serving.pipeline import Result
     from detector_grpc.serving.registry import LoadedModel, Registry
     from detector_grpc.serving.resume import ResumeTokens, Resumption
 
-    Context = grpc.aio.ServicerContext[DetectRequest, DetectResponse]
-    StreamContext = grpc.aio.ServicerContext[StreamDetectRequest, StreamDetectResponse]
-
-PINNED_VERSION_KEY = "x-model-version"
-ARM_KEY = "x-detector-arm"
+T = TypeVar("T")
 
 
 class DetectorService(DetectorServiceServicer):
@@ -55,6 +53,7 @@ class DetectorService(DetectorServiceServicer):
     ) -> None:
         self._registry = registry
         self._served = served
+        self._pictures = Pictures(registry, served)
         self._tokens = tokens
         self._streams: set[DetectStream] = set()
         self._silent: set[asyncio.Timeout] = set()
@@ -62,36 +61,38 @@ class DetectorService(DetectorServiceServicer):
 
     async def Detect(self, request: DetectRequest, context: Context) -> DetectResponse:  # noqa: N802
         """See the contract."""
-        started = time.perf_counter()
-        call = CURRENT_CALL.get()
-        encoded: bytes | None = None
-        result: Result | None = None
-        digest = ""
-        error: BaseException | None = None
-        try:
-            model, version = request.model, request.version or _routed_version(context)
-            found, loaded = self._registry.ready(model, version)
-            call.model, call.version = found.model, found.version
-            digest = loaded.signature.digest
+        with self._pictures.observed(context) as picture:
+            picture.choose(request.model, request.version)
             parsed = convert.parse_detect(request)
             del request  # its copy of the picture is not needed while this call waits
-            encoded = parsed.image.data if isinstance(parsed.image, EncodedImage) else None
-            # No await since `ready`: from the moment that it is chosen, the model is known to be used.
-            response, result = await self._served.scheduler.submit(
-                partial(_answer, loaded, parsed, call), _deadline(context), (call.caller, "calls"), loaded
-            )
-        except BaseException as raised:
-            error = raised
-            raise
-        else:
-            return response
-        finally:
-            status = _status(error, context)
-            duration_s = time.perf_counter() - started
-            self._served.observe(Outcome(call, status, duration_s, encoded, result, digest, error))
+            return await picture.answer(parsed, detect_answer)
+
+    async def Predict(self, request: PredictRequest, context: Context) -> PredictResponse:  # noqa: N802
+        """See the contract."""
+        return await self._answer_rest(request, context, predict_answer)
+
+    async def Annotate(self, request: AnnotateRequest, context: Context) -> HttpBody:  # noqa: N802
+        """See the contract."""
+        answer = await self._answer_rest(request, context, annotate_answer)
+        # A JPEG cannot say who has looked at it.
+        await context.send_initial_metadata(((PINNED_VERSION_KEY, CURRENT_CALL.get().version),))
+        return answer
+
+    async def _answer_rest(self, request: RestRequest, context: Context, render: Render[T]) -> T:
+        with self._pictures.observed(context) as picture:
+            try:
+                if is_picture(request.body.content_type):
+                    asked = parse_rest(request)
+                else:
+                    asked = await asyncio.to_thread(parse_rest, request)
+                del request
+                picture.choose(asked.model, asked.version)
+                return await picture.answer(asked.detect, render)
+            except InvalidRequest as error:
+                raise for_rest(error) from None
 
     async def StreamDetect(  # noqa: N802
-        self, messages: AsyncIterator[tuple[StreamDetectRequest, int]], context: StreamContext
+        self, messages: AsyncIterator[tuple[StreamDetectRequest, int]], context: Context
     ) -> None:
         """See the contract; messages come with their sizes in bytes."""
         call = CURRENT_CALL.get()
@@ -99,11 +100,11 @@ class DetectorService(DetectorServiceServicer):
         if config.resume_token:
             resumption = self._tokens.read(config.resume_token)
             # Where the gateway would send a new stream says nothing about one that goes on.
-            pinned = config.version or _metadata(context, PINNED_VERSION_KEY)
+            pinned = config.version or pinned_version(context)
             model, version = _continued(resumption, config.model, pinned)
         else:
             resumption = None
-            model, version = config.model, config.version or _routed_version(context)
+            model, version = config.model, config.version or routed_version(context)
         tracker = await _tracker(config, resumption)
         if self._draining:
             raise ShuttingDown
@@ -167,41 +168,3 @@ async def _tracker(config: StreamConfig, resumption: Resumption | None) -> Track
     if config.tracking is None:
         return None
     return await asyncio.to_thread(Tracker, *config.tracking, resumption.last_track_id if resumption else 0)
-
-
-def _answer(
-    loaded: LoadedModel, parsed: convert.DetectCall, call: Call, queue_s: float
-) -> tuple[DetectResponse, Result]:
-    """All the work of one call, on a worker thread."""
-    result = loaded.pipeline.detect(parsed.image, parsed.options, parsed.source_wh, queue_s)
-    response = convert.detect_response(
-        result,
-        loaded.spec.class_names,
-        request_id=call.request_id,
-        model=call.model,
-        version=call.version,
-        model_digest=loaded.signature.digest,
-    )
-    return response, result
-
-
-def _routed_version(context: Context | StreamContext) -> str:
-    """The version that the caller pinned in the metadata, else the arm that the gateway chose, else none."""
-    return _metadata(context, PINNED_VERSION_KEY) or _metadata(context, ARM_KEY)
-
-
-def _metadata(context: Context | StreamContext, key: str) -> str:
-    """What the metadata has under a key; empty if it has nothing."""
-    value = dict(context.invocation_metadata() or ()).get(key, "")
-    return value if isinstance(value, str) else value.decode("ascii", "replace")
-
-
-def _deadline(context: Context) -> float | None:
-    remaining_s = context.time_remaining()
-    return None if remaining_s is None else time.monotonic() + remaining_s
-
-
-def _status(error: BaseException | None, context: Context) -> str:
-    if isinstance(error, asyncio.CancelledError) and context.time_remaining() == 0:
-        return "deadline_exceeded"
-    return code_of(error).name.lower()

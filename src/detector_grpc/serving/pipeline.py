@@ -150,6 +150,15 @@ class Pipeline:
             ),
         )
 
+    def upright(self, image: Image) -> NDArray[np.uint8]:
+        """All pixels of a picture, uint8 (H, W, 3), RGB, upright; for looking at, since `detect` decodes fewer.
+
+        Raises:
+            ImageError: The picture cannot be used.
+        """
+        picture = image.open(self._max_pixels)
+        return picture.pixels(picture.image_wh)
+
     def close(self) -> None:
         """Frees the model; no picture may be under way."""
         self._session.close()

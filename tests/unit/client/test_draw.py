@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, image_pb2
 from detector_grpc.client import draw
-from detector_grpc.client.draw import _BLACK, _PALETTE, _legible_on
 from detector_grpc.client.results import detection_result
+from detector_grpc.vision.draw import _BLACK, _PALETTE, _legible_on
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector_grpc.client import DetectionResult
-    from detector_grpc.client.draw import Rgb
+    from detector_grpc.vision.draw import Rgb
 
 GREY = 127
 

@@ -98,14 +98,14 @@ class DetectorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Predict(self, request, context):
-        """Detect for REST callers: a form upload, a picture or JSON in, JSON out.
+        """Finds objects in one picture, for REST callers: a form, JSON or the picture itself comes in, JSON goes out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Annotate(self, request, context):
-        """Like Predict, but answers the upright picture as `image/jpeg` with its boxes drawn.
+        """Finds objects in one picture like Predict, and answers the upright picture as JPEG with the boxes drawn.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,35 @@
+"""What a call says around its messages."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+PINNED_VERSION_KEY = "x-model-version"
+ARM_KEY = "x-detector-arm"
+
+
+def pinned_version(context: Context) -> str:
+    """The version that the caller asks for; empty for none."""
+    return _value(context, PINNED_VERSION_KEY)
+
+
+def routed_version(context: Context) -> str:
+    """The version that the caller asks for, else the arm that the gateway chose, else none."""
+    return pinned_version(context) or _value(context, ARM_KEY)
+
+
+def deadline(context: Context) -> float | None:
+    """When the caller stops waiting, in seconds of `time.monotonic`; None for never."""
+    remaining_s = context.time_remaining()
+    return None if remaining_s is None else time.monotonic() + remaining_s
+
+
+def _value(context: Context, key: str) -> str:
+    value = dict(context.invocation_metadata() or ()).get(key, "")
+    return value if isinstance(value, str) else value.decode("ascii", "replace")

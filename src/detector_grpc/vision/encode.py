@@ -1,0 +1,24 @@
+"""Pixels to bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
+
+JPEG_QUALITY = 90
+MAX_JPEG_SIDE_PX = 65500  # libjpeg writes no larger ones
+
+
+def encode_jpeg(bgr: MatLike, quality: int = JPEG_QUALITY) -> bytes:
+    """A JPEG file.
+
+    Args:
+        bgr: uint8 (H, W, 3), BGR, or (H, W), grey; each side in [1, MAX_JPEG_SIDE_PX].
+        quality: Range [1, 100].
+    """
+    _, file = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    return file.tobytes()

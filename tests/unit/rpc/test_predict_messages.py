@@ -1,0 +1,171 @@
+"""Between the messages of Predict and Annotate and our own values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from google.api.httpbody_pb2 import HttpBody
+from support.forms import FORM, form
+
+from detector_grpc._gen.detector.v1.predict_pb2 import AnnotateRequest, PredictRequest
+from detector_grpc.errors import InvalidRequest, Violation
+from detector_grpc.rpc.body import Fields
+from detector_grpc.rpc.predict_messages import annotated, check_annotatable, for_rest, parse_rest, predict_response
+from detector_grpc.serving.options import DetectOptions, RequestedOptions
+from detector_grpc.serving.pipeline import EncodedImage, Result, Timing
+from detector_grpc.vision.detections import Detections
+
+BODY = HttpBody(content_type="image/png", data=b"picture")
+NAMES = ("car", "bus")
+RESULT = Result(
+    Detections(
+        np.array([[1.5, 2, 30, 40.25], [0, 0, 5, 5]], np.float32),
+        np.array([0.75, 0.5], np.float32),
+        np.array([1, 0], np.int32),
+    ),
+    (64, 48),
+    DetectOptions(confidence_threshold=0.375),
+    Timing(1.0, 2.0, 3.0, 0.0625, 5.0),
+)
+
+
+def sent(*fields: tuple[str, str], **query: Any) -> PredictRequest:
+    body = HttpBody(content_type=FORM, data=form(("file", b"picture"), *fields))
+    return PredictRequest(body=body, **query)
+
+
+def violations(request: PredictRequest) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_rest(request)
+    return sorted(tuple(violation) for violation in caught.value.violations)
+
+
+@pytest.mark.parametrize("message", [PredictRequest, AnnotateRequest])
+def test_both_messages_have_the_fields_that_a_body_may_have(message: Any) -> None:
+    assert [field.name for field in message.DESCRIPTOR.fields if field.name != "body"] == [
+        *(name for name in Fields.model_fields)
+    ]
+
+
+@pytest.mark.parametrize("message", [PredictRequest, AnnotateRequest])
+def test_a_picture_alone_leaves_everything_unset(message: Any) -> None:
+    call = parse_rest(message(body=BODY))
+
+    assert (call.model, call.version) == ("", "")
+    assert call.detect == (EncodedImage(b"picture"), None, RequestedOptions())
+
+
+VALUES = {
+    "conf_threshold": 0.25,
+    "version": "v2",
+    "model": "street",
+    "iou_threshold": 0.5,
+    "classes": ["car", "bus"],
+    "multi_label": False,
+    "class_agnostic_nms": True,
+    "max_detections": 7,
+}
+
+
+def in_form(name: str, value: object) -> list[tuple[str, str]]:
+    values = value if isinstance(value, list) else [value]
+    return [(name, str(each).lower()) for each in values]
+
+
+@pytest.mark.parametrize("in_query", [0, 3, len(VALUES)])
+def test_query_and_form_together_say_all(in_query: int) -> None:
+    items = list(VALUES.items())
+    fields = [field for name, value in items[in_query:] for field in in_form(name, value)]
+
+    call = parse_rest(sent(*fields, **dict(items[:in_query])))
+
+    assert (call.model, call.version) == ("street", "v2")
+    assert call.detect.options == RequestedOptions(
+        confidence_threshold=0.25,
+        iou_threshold=0.5,
+        multi_label=False,
+        class_agnostic_nms=True,
+        max_detections=7,
+        classes=("car", "bus"),
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), VALUES.items())
+def test_query_and_form_may_say_the_same(name: str, value: Any) -> None:
+    assert parse_rest(sent(*in_form(name, value), **{name: value})) == parse_rest(sent(**{name: value}))
+
+
+def test_the_same_number_is_the_same_in_decimals() -> None:
+    assert parse_rest(sent(("conf_threshold", "0.1"), conf_threshold=0.1)).detect.options.confidence_threshold == (
+        pytest.approx(0.1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "query", "described"),
+    [
+        (("conf_threshold", "0.5"), {"conf_threshold": 0.25}, "the body says 0.5, the query or the path 0.25"),
+        (("version", "v1"), {"version": "v2"}, "the body says v1, the query or the path v2"),
+        (("multi_label", "true"), {"multi_label": False}, "the body says True, the query or the path False"),
+        (("classes", "car"), {"classes": ["bus"]}, "the body says ['car'], the query or the path ['bus']"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(field: tuple[str, str], query: dict[str, Any], described: str) -> None:
+    assert violations(sent(field, **query)) == [(field[0], described)]
+
+
+def test_ranges_are_checked_whoever_says_it_and_all_faults_are_named() -> None:
+    request = sent(("conf_threshold", "nan"), ("iou_threshold", "0.5"), iou_threshold=0.25, max_detections=0)
+
+    assert violations(request) == [
+        ("conf_threshold", "must be in [0, 1], got nan"),
+        ("iou_threshold", "the body says 0.5, the query or the path 0.25"),
+        ("max_detections", "must be in [1, 1000], got 0"),
+    ]
+
+
+def test_a_call_without_a_body_misses_the_picture() -> None:
+    assert violations(PredictRequest()) == [("body", "is empty; the picture is missing")]
+
+
+def test_faults_that_are_found_later_have_the_names_of_rest() -> None:
+    error = InvalidRequest([Violation("options.classes", "a"), Violation("options.confidence_threshold", "b")])
+
+    assert for_rest(error).violations == (Violation("classes", "a"), Violation("conf_threshold", "b"))
+
+
+def test_the_answer_has_seconds_and_height_before_width() -> None:
+    answer = predict_response(RESULT, NAMES, request_id="id", version="v1")
+
+    assert (answer.request_id, answer.version) == ("id", "v1")
+    assert answer.inference_time == 0.0625
+    assert answer.image_shape == [48, 64, 3]
+    assert answer.confidence_threshold == 0.375
+    first, second = answer.detections
+    assert (first.class_id, first.class_name, first.confidence) == (1, "bus", 0.75)
+    assert first.bbox == [1.5, 2, 30, 40.25]
+    assert second.class_name == "car"
+
+
+def test_an_annotated_picture_keeps_size_and_colours() -> None:
+    image = np.empty((48, 64, 3), np.uint8)
+    image[:] = (200, 100, 50)
+
+    answer = annotated(image, RESULT, NAMES)
+
+    assert answer.content_type == "image/jpeg"
+    decoded = cv2.imdecode(np.frombuffer(answer.data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert decoded.shape == (48, 64, 3)
+    assert np.abs(decoded[44:, 44:].astype(int) - (200, 100, 50)).max() < 12
+    assert np.abs(decoded.astype(int) - image).max() > 100  # a box is there
+
+
+@pytest.mark.parametrize("image_wh", [(65501, 1), (1, 65501)])
+def test_a_picture_that_no_jpeg_can_hold_is_refused(image_wh: tuple[int, int]) -> None:
+    check_annotatable((65500, 65500))
+
+    with pytest.raises(InvalidRequest, match="at most 65500 pixels, got"):
+        check_annotatable(image_wh)
