@@ -45,6 +45,7 @@ from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import SHED_REASONS, Scheduler
 from detector_grpc.serving.session import OnnxSession, import_onnxruntime
+from detector_grpc.settings import address
 from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ FALLBACK_MODEL = "yolov9"
 MIN_RESUME_KEY_BYTES = 16
 
 # Who listens on these is reached by the others.
-ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  nothing is bound here
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,9 @@ def gateway_plan(settings: Settings) -> Plan:
     Raises:
         SetupInvalid: The model repository cannot be read.
     """
-    gateway, limits, server = settings.gateway, settings.limits, settings.server
+    gateway, limits = settings.gateway, settings.limits
     sources = model_sources(settings).scan()
     model = default_model(settings, sources)
-    host = "127.0.0.1" if server.host in ANY_ADDRESS else server.host
     return Plan(
         model=model,
         versions=gateway.versions or tuple(sorted(source.version for source in sources if source.model == model)),
@@ -139,8 +138,8 @@ def gateway_plan(settings: Settings) -> Plan:
         host=gateway.host,
         port=gateway.port,
         admin_port=gateway.admin_port,
-        http=_join("127.0.0.1", gateway.http_port),
-        servers=gateway.servers or (_join(host, server.port),),
+        http=address("127.0.0.1", gateway.http_port),
+        servers=settings.server_addresses,
         cors_origins=gateway.cors_origins,
         max_message_bytes=limits.max_message_bytes,
         margin_bytes=TRANSPORT_MARGIN_BYTES,
@@ -273,8 +272,8 @@ async def _serve(
     admin = AdminServer(registry, loader, interceptors([log_call]), reflection=settings.server.reflection)
     host, admin_host, tls = settings.server.host, settings.server.admin_host, tls_files(settings)
     with _metrics_server(host, settings.server.metrics_port, collectors) as metrics_port:
-        port = server.bind(_join(host, settings.server.port), tls)
-        admin_port = admin.bind(_join(admin_host, settings.server.admin_port), tls)
+        port = server.bind(address(host, settings.server.port), tls)
+        admin_port = admin.bind(address(admin_host, settings.server.admin_port), tls)
         await server.start()
         await admin.start()
         log.info(
@@ -332,7 +331,7 @@ def _metrics_server(host: str, port: int, collectors: CollectorRegistry) -> Iter
         server, thread = start_http_server(port, host, collectors)
     except OSError as error:
         raise SetupInvalid(
-            [f"cannot listen on {_join(host, port)} for metrics (DETECTOR_SERVER_METRICS_PORT): {error.strerror}"]
+            [f"cannot listen on {address(host, port)} for metrics (DETECTOR_SERVER_METRICS_PORT): {error.strerror}"]
         ) from error
     try:
         yield server.server_port
@@ -354,7 +353,3 @@ def _resume_key(file: Path | None) -> bytes:
         wanted = f"at least {MIN_RESUME_KEY_BYTES} bytes are needed, there are {len(key)}"
         raise SetupInvalid([f"{file} (DETECTOR_STREAMS_RESUME_KEY_FILE): {wanted}"])
     return key
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

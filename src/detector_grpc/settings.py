@@ -38,6 +38,9 @@ Words = Annotated[
 
 MIB = 1024 * 1024
 
+# What means every address of the machine, and is none to connect to.
+ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  nothing is bound here
+
 ENVIRONMENT_PREFIX = "DETECTOR_"
 
 
@@ -159,6 +162,11 @@ class GatewaySettings(_Section):
         (), description="`host:port` of each server process, separated by commas. Unset: the one of this machine."
     )
     server_metrics: Words = Field((), description="`host:port` of their Prometheus ports; as `servers`.")
+    token_file: Path | None = Field(
+        None,
+        description="File with the bearer token with which `gateway serve` asks servers that know their callers which "
+        "versions they hold; of the class `read`.",
+    )
     versions: Words = Field(
         (),
         description="Versions of the default model among which traffic can be shared. Unset: those that there are when "
@@ -261,6 +269,20 @@ class Settings(BaseSettings):
     tls: TlsSettings = TlsSettings()
     auth: AuthSettings = AuthSettings()
 
+    @property
+    def server_addresses(self) -> tuple[str, ...]:
+        """`host:port` of every server process behind the gateway."""
+        return self.gateway.servers or (self._own(self.server.port),)
+
+    @property
+    def metrics_addresses(self) -> tuple[str, ...]:
+        """`host:port` of their Prometheus ports."""
+        return self.gateway.server_metrics or (self._own(self.server.metrics_port),)
+
+    def _own(self, port: int) -> str:
+        """A port of the server of these settings, from this machine."""
+        return address("127.0.0.1" if self.server.host in ANY_ADDRESS else self.server.host, port)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -289,6 +311,11 @@ class Settings(BaseSettings):
                 "to let anybody in"
             )
         return self
+
+
+def address(host: str, port: int) -> str:
+    """`host:port`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def load(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:

@@ -17,7 +17,7 @@ import detector_grpc
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 SOURCES = Path(detector_grpc.__file__).parents[1]
 BUNDLED_MODELS = SOURCES / "detector_grpc" / "bundled" / "models"
@@ -48,9 +48,9 @@ class ServerProcess:
         admin_port: Its port for orders, on the same host.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], command: Sequence[str] = SERVE) -> None:
         self.process = subprocess.Popen(
-            SERVE,
+            command,
             env={**DEFAULTS, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -152,7 +152,7 @@ def server_process(**settings: object) -> Iterator[ServerProcess]:
 
 def start_server(**settings: object) -> ServerProcess:
     """As `server_process`, to be closed by who called."""
-    server = ServerProcess(_environment(settings))
+    server = ServerProcess(variables(settings))
     try:
         server.wait_until_listening()
     except BaseException:
@@ -163,13 +163,14 @@ def start_server(**settings: object) -> ServerProcess:
 
 def failed_start(**settings: object) -> tuple[int, str]:
     """Exit code and standard error of a server that must not start."""
-    server = ServerProcess(_environment(settings))
+    server = ServerProcess(variables(settings))
     try:
         return server.wait(), server.text
     finally:
         server.close()
 
 
-def _environment(settings: Mapping[str, object]) -> dict[str, str]:
+def variables(settings: Mapping[str, object]) -> dict[str, str]:
+    """Settings as environment variables; see `server_process`."""
     settings = {"models_repository" if name == "repository" else name: value for name, value in settings.items()}
     return {name if name.isupper() else f"DETECTOR_{name.upper()}": str(value) for name, value in settings.items()}

@@ -37,7 +37,13 @@ class Use(NamedTuple):
 USES = {"compose": Use("detector:50051"), "helm": Use("detector-grpc:50051")}
 
 
-@click.group(cls=LazyGroup, lazy={"render": Lazy("gateway:render", "Write Envoy's configuration.")})
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "render": Lazy("gateway:render", "Write Envoy's configuration."),
+        "serve": Lazy("gateway_serve:serve", "Serve the page, the docs, health and metrics."),
+    },
+)
 def gateway() -> None:
     """Put Envoy in front of servers."""
 

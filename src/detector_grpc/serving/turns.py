@@ -2,7 +2,7 @@
 
 A flow is a path, such as caller, kind of work, stream. On each level those who have something waiting take turns, one
 item each, however much waits below them: caller by caller, and for each caller its calls and its streams, and stream by
-stream. Within a flow, first come, first served. While interactive flows wait, batch flows get every fifth turn, so that
+stream. Within a flow, first come, first served. While interactive flows wait, batch flows get every tenth turn, so that
 neither keeps the other waiting for ever.
 """
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 # None may be the beginning of another one.
 Flow: TypeAlias = tuple[Hashable, ...]
 
-INTERACTIVE_PER_BATCH = 4
+INTERACTIVE_PER_BATCH = 9
 
 
 class Priority(Enum):

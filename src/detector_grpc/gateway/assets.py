@@ -1,0 +1,86 @@
+"""The files that browsers get: the page, and the two views of the API's documentation."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+import openapi_ui_bundles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PACKAGE = Path(str(files("detector_grpc")))
+_PAGE = _PACKAGE / "gateway" / "page"
+_PICTURES = _PACKAGE / "bundled" / "pictures"
+_SWAGGER_UI = openapi_ui_bundles.swagger_ui.static_path
+_REDOC = openapi_ui_bundles.redoc.static_path
+
+_VENDORED = (_SWAGGER_UI / "swagger-ui-bundle.js", _SWAGGER_UI / "swagger-ui.css", _REDOC / "redoc.standalone.js")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file as it is sent.
+
+    Attributes:
+        body: Its bytes.
+        compressed: The same by gzip; None where that saves nothing.
+        content_type: Its media type.
+        etag: Changes with the bytes.
+    """
+
+    body: bytes
+    compressed: bytes | None
+    content_type: str
+    etag: str
+
+
+@dataclass(frozen=True)
+class Assets:
+    """All of them, in memory.
+
+    Attributes:
+        digest: Changes with any file of `static`. It is part of their addresses, so browsers may keep them for good,
+            and modules that import each other are always of one version.
+        static: Files by name, which may hold "/".
+        pages: HTML pages by name, without suffix.
+    """
+
+    digest: str
+    static: Mapping[str, File]
+    pages: Mapping[str, File]
+
+
+def read_assets() -> Assets:
+    """Reads all files, once."""
+    paths = {path.name: path for path in (*_PAGE.iterdir(), *_VENDORED) if path.suffix != ".html"}
+    paths |= {f"pictures/{path.name}": path for path in _PICTURES.glob("*.jpg")}
+    static = {name: _file(name, path.read_bytes()) for name, path in sorted(paths.items())}
+    digest = _digest("".join(f"{name} {file.etag} " for name, file in static.items()).encode())
+    names = {"static": f"/static/{digest}"}
+    pages = {
+        path.stem: _file(path.name, Template(path.read_text(encoding="utf-8")).substitute(names).encode())
+        for path in _PAGE.glob("*.html")
+    }
+    return Assets(digest, static, pages)
+
+
+def _file(name: str, body: bytes) -> File:
+    content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    # Python knows the older name for modules, which browsers take as well, but not every machine's list has either.
+    content_type = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}.get(
+        Path(name).suffix, content_type
+    )
+    compressed = None if content_type == "image/jpeg" else gzip.compress(body, mtime=0)
+    return File(body, compressed, content_type, _digest(body))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

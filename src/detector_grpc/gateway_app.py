@@ -1,0 +1,114 @@
+"""The composition root of the gateway's HTTP process: settings become objects, which run until a signal, and drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING
+
+import aiohttp
+import uvloop
+from aiohttp import web
+
+from detector_grpc.client import AsyncDetector, CallFailed
+from detector_grpc.errors import SetupInvalid
+from detector_grpc.gateway.assets import read_assets
+from detector_grpc.gateway.health import ServerHealth, ServerStatus, ask_all
+from detector_grpc.gateway.http import Sources, application
+from detector_grpc.gateway.metrics import SummedMetrics
+from detector_grpc.gateway.state import State
+from detector_grpc.json_log import JsonLog
+from detector_grpc.stopping import Stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from detector_grpc.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Envoy stands before it, on the same machine or in the same pod.
+HOST = "127.0.0.1"
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, and answers what was asked until then.
+
+    Raises:
+        SetupInvalid: The process cannot start.
+    """
+    JsonLog(sys.stderr).use(settings.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stopping = Stopping()
+    gateway = settings.gateway
+    token = _token(gateway.token_file)
+    state = State(gateway.folder)
+    async with aiohttp.ClientSession() as session:
+        sources = Sources(
+            assets=await asyncio.to_thread(read_assets),
+            openapi=b"{}",
+            health=partial(ask_all, settings.server_addresses, partial(_probe, token=token)),
+            metrics=SummedMetrics(settings.metrics_addresses, session).text,
+            traffic=partial(_traffic, state),
+        )
+        runner = web.AppRunner(application(sources), access_log=None, shutdown_timeout=settings.server.grace_s)
+        await runner.setup()
+        try:
+            port = await _listen(runner, gateway.http_port)
+            log.info("listening", extra={"host": HOST, "port": port})
+            await stopping.begun.wait()
+        finally:
+            await runner.cleanup()
+    log.info("stopped")
+
+
+async def _listen(runner: web.AppRunner, port: int) -> int:
+    """The port, which the system chooses where it is 0."""
+    try:
+        await web.TCPSite(runner, HOST, port).start()
+    except OSError as error:
+        raise SetupInvalid(
+            [f"cannot listen on {HOST}:{port} (DETECTOR_GATEWAY_HTTP_PORT): {error.strerror}"]
+        ) from error
+    return int(runner.addresses[0][1])
+
+
+def _token(file: Path | None) -> str | None:
+    try:
+        return None if file is None else file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupInvalid([f"cannot read {file} (DETECTOR_GATEWAY_TOKEN_FILE): {error}"]) from error
+
+
+def _traffic(state: State) -> Mapping[str, Any] | None:
+    """How calls are shared, as JSON has it; None where no gateway was prepared."""
+    try:
+        return {"model": state.plan().model, **asdict(state.traffic())}
+    except SetupInvalid as error:
+        log.warning("there is no traffic to tell of", extra={"cause": str(error)})
+        return None
+
+
+async def _probe(address: str, token: str | None) -> ServerHealth:
+    """Asks a server on a connection of its own, so that none waits for one that was down a moment ago."""
+    async with AsyncDetector(address, token=token) as detector:
+        try:
+            status = ServerStatus(await detector.health())
+        except CallFailed:
+            return ServerHealth(ServerStatus.UNREACHABLE)
+        try:
+            names = [(held.model, held.version) for held in await detector.models()]
+            words = [detector.health(f"models/{model}/versions/{version}") for model, version in names]
+            serving = [word == ServerStatus.SERVING for word in await asyncio.gather(*words)]
+        except CallFailed:  # a version that is gone meanwhile, or callers that must be known
+            return ServerHealth(status)
+    return ServerHealth(status, dict(zip(names, serving, strict=True)))
