@@ -63,8 +63,6 @@ BUNDLED_MODEL = "codes"
 FALLBACK_MODEL = "yolov9"
 MIN_RESUME_KEY_BYTES = 16
 
-# Who listens on these is reached by the others.
-
 
 @dataclass(frozen=True)
 class Addresses:
