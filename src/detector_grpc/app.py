@@ -28,13 +28,16 @@ from detector_grpc.interceptors.later import Later
 from detector_grpc.interceptors.limits import LimitsInterceptor
 from detector_grpc.interceptors.logging import log_call
 from detector_grpc.interceptors.metrics import Metrics
+from detector_grpc.interceptors.shadow import Shadow, ShadowLimits
 from detector_grpc.json_log import JsonLog
+from detector_grpc.rpc.copies import CopySender
 from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import AdminServer, DetectorServer
 from detector_grpc.rpc.status import rich_status
 from detector_grpc.rpc.stream_frames import Served, StreamLimits
-from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
+from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles, aio_channel
 from detector_grpc.serving.budget import Shares
+from detector_grpc.serving.copies import CopyMarks
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.loader import Loader
 from detector_grpc.serving.memory import use_one_heap
@@ -45,7 +48,7 @@ from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import SHED_REASONS, Scheduler
 from detector_grpc.serving.session import OnnxSession, import_onnxruntime
-from detector_grpc.settings import address
+from detector_grpc.settings import address, read_token
 from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ if TYPE_CHECKING:
     from detector_grpc.interceptors.around import AroundInterceptor
     from detector_grpc.interceptors.calls import CallEnd
     from detector_grpc.serving.repository import VersionSource
-    from detector_grpc.settings import Settings
+    from detector_grpc.settings import LimitsSettings, Settings, ShadowSettings
 
 log = logging.getLogger(__name__)
 
@@ -182,11 +185,12 @@ def request_memory_bytes(settings: Settings) -> int:
     Of a message there are at most three copies: as received, as parsed and as handed on; later as handed on, as the
     decoder gets it and as libtiff reads it. Of each stream one may be arriving beside those. A pixel takes most on a
     worker in a TIFF picture that is one strip of four samples of 16 bits, which libtiff keeps beside the four bytes
-    that it makes of them.
+    that it makes of them. Of what is copied to another version there is the picture and the message.
     """
     limits = settings.limits
     arriving = limits.max_streams * (limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
-    return 3 * limits.max_bytes_in_flight + 2 * arriving + workers(settings) * (4 * 2 + 4) * limits.max_pixels
+    pixels = workers(settings) * (4 * 2 + 4) * limits.max_pixels
+    return 3 * limits.max_bytes_in_flight + 2 * arriving + pixels + 2 * settings.shadow.max_bytes
 
 
 async def _serve(
@@ -223,6 +227,9 @@ async def _serve(
         unwritten_lines=lambda: json_log.dropped,
     )
 
+    key = _resume_key(settings.streams.resume_key_file)
+    shadow = _shadow(settings.shadow, f"127.0.0.1:{settings.gateway.port}", key, collectors)
+
     async def on_change() -> None:
         for model, version, _ in registry.providers():
             metrics.add_version(model, version)
@@ -233,15 +240,10 @@ async def _serve(
         Served(
             scheduler,
             shares,
-            StreamLimits(
-                max_frames_in_flight=limits.max_stream_frames,
-                max_frame_bytes=limits.max_message_bytes,
-                config_timeout_s=limits.receive_timeout_s,
-                write_timeout_s=limits.receive_timeout_s,
-            ),
-            Observers([metrics.observe]),
+            _stream_limits(limits),
+            Observers([metrics.observe, shadow.observe]),
         ),
-        ResumeTokens(_resume_key(settings.streams.resume_key_file)),
+        ResumeTokens(key),
     )
     loader = Loader(
         registry,
@@ -259,7 +261,7 @@ async def _serve(
     def interceptors(observers: Sequence[Callable[[CallEnd], None]]) -> list[AroundInterceptor]:
         """Those of every server, outermost first: observers are told the statuses that errors became, refusals too."""
         auth = [AuthInterceptor(callers)] if callers else []
-        return [CallsInterceptor(later, observers), ErrorsInterceptor(rich_status), *auth]
+        return [CallsInterceptor(later, observers, CopyMarks(key).read), ErrorsInterceptor(rich_status), *auth]
 
     server = DetectorServer(
         registry,
@@ -304,9 +306,27 @@ async def _serve(
         await server.stop(settings.server.grace_s)
         loading.cancel()
         await scheduler.close()
+        await shadow.close()
         later.flush()
     log.info("stopped")
     stopping.raise_failure()
+
+
+def _stream_limits(limits: LimitsSettings) -> StreamLimits:
+    return StreamLimits(
+        max_frames_in_flight=limits.max_stream_frames,
+        max_frame_bytes=limits.max_message_bytes,
+        config_timeout_s=limits.receive_timeout_s,
+        write_timeout_s=limits.receive_timeout_s,
+    )
+
+
+def _shadow(settings: ShadowSettings, gateway: str, key: bytes, collectors: CollectorRegistry) -> Shadow:
+    """What sends copies of calls to another version."""
+    channel = aio_channel(settings.target or gateway)
+    sender = CopySender(channel, CopyMarks(key), settings.timeout_s, read_token(settings.token_file))
+    limits = ShadowLimits(settings.max_bytes, settings.max_calls, settings.max_per_s)
+    return Shadow(sender, limits, collectors)
 
 
 async def _load(

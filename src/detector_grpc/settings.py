@@ -146,8 +146,9 @@ class StreamsSettings(_Section):
 
     resume_key_file: Path | None = Field(
         None,
-        description="File with the secret that servers share between which streams move, at least 16 bytes. Unset: a "
-        "secret of this process alone, so that clients begin a new stream at another server.",
+        description="File with the secret that servers share between which streams move, and by which they know copies "
+        "of calls, at least 16 bytes. Unset: a secret of this process alone, so that clients begin a new stream at "
+        "another server, and copies count as calls.",
     )
 
 
@@ -202,6 +203,19 @@ class GatewaySettings(_Section):
             raise SetupInvalid(["DETECTOR_GATEWAY_STATE must be set where there is no home folder"]) from None
         state = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"  # noqa: TID251  this is settings.py
         return Path(state) / "detector-grpc" / f"gateway-{self.port}"
+
+
+class ShadowSettings(_Section):
+    """Copies of calls to another version, which the gateway asks for; see `detector-grpc traffic shadow`."""
+
+    target: str = Field("", description="`host:port` that copies are sent to. Empty: the gateway of this machine.")
+    max_bytes: int = Field(64 * MIB, ge=1, description="Bytes of pictures whose copies are on their way at once.")
+    max_calls: int = Field(2, ge=1, le=1000, description="Copies that are being answered at once; others wait.")
+    max_per_s: float = Field(50.0, gt=0, le=100_000, description="Copies a second; those beyond are dropped.")
+    timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that the answer to a copy may take.")
+    token_file: Path | None = Field(
+        None, description="File with the bearer token of copies, where callers must be known; of the class `infer`."
+    )
 
 
 class TlsSettings(_Section):
@@ -266,6 +280,7 @@ class Settings(BaseSettings):
     limits: LimitsSettings = LimitsSettings()
     streams: StreamsSettings = StreamsSettings()
     gateway: GatewaySettings = GatewaySettings()
+    shadow: ShadowSettings = ShadowSettings()
     tls: TlsSettings = TlsSettings()
     auth: AuthSettings = AuthSettings()
 
@@ -335,6 +350,18 @@ def load(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Se
         raise SetupInvalid([_fault(each) for each in error.errors()]) from error
     finally:
         _FILE.reset(token)
+
+
+def read_token(file: Path | None) -> str | None:
+    """The bearer token in a file; None where there is no file.
+
+    Raises:
+        SetupInvalid: It cannot be read.
+    """
+    try:
+        return None if file is None else file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupInvalid([f"cannot read the token in {file}: {error}"]) from error
 
 
 def variables() -> Iterator[tuple[str, str, FieldInfo]]:

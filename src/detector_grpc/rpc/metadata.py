@@ -5,23 +5,22 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from detector_grpc import headers
+
 if TYPE_CHECKING:
     import grpc.aio
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
-PINNED_VERSION_KEY = "x-model-version"
-ARM_KEY = "x-detector-arm"
-
 
 def pinned_version(context: Context) -> str:
     """The version that the caller asks for; empty for none."""
-    return _value(context, PINNED_VERSION_KEY)
+    return _value(context, headers.PINNED_VERSION)
 
 
 def routed_version(context: Context) -> str:
     """The version that the caller asks for, else the arm that the gateway chose, else none."""
-    return pinned_version(context) or _value(context, ARM_KEY)
+    return pinned_version(context) or _value(context, headers.ARM)
 
 
 def deadline(context: Context) -> float | None:
