@@ -109,6 +109,6 @@ async def test_no_frame_is_lost_or_answered_twice(tmp_path: Path) -> None:
         assert ids == list(range(1, given + 1))
     longest_s = max(gap_s for _, _, gap_s, _ in found)
     frames, moves = sum(given for _, given, _, _ in found), sum(calls - 1 for *_, calls in found)
-    print(f"\n{frames} frames of {STREAMS} streams, each answered once; {moves} moves; longest gap {longest_s:.2f} s")  # noqa: T201 - what a person asks for
+    print(f"\n{frames} frames of {STREAMS} streams, each answered once; {moves} moves; longest gap {longest_s:.2f} s")
     assert moves >= STREAMS * ROUNDS
     assert longest_s <= AIM_S

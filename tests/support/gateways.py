@@ -126,7 +126,7 @@ class Gateway:
 
     def share(self, shadow: Mapping[str, float] = MappingProxyType({}), **weights: int) -> None:
         """Shares the traffic in another way; Envoy does so when this returns."""
-        traffic = Traffic(weights, shadow)
+        traffic = Traffic({version: weight for version, weight in weights.items() if weight}, shadow)
         self.state.change(traffic)
         wait_until(lambda: routed(self.admin.route_table()) == traffic, f"{traffic}")
 
