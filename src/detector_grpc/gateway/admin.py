@@ -51,13 +51,22 @@ class Admin:
         return {each["name"]: each["value"] for each in json.loads(text)["stats"] if "name" in each}
 
     def _get(self, path: str) -> tuple[int, bytes]:
-        host, _, port = self._address.rpartition(":")
-        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=TIMEOUT_S)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise SetupInvalid([f"Envoy does not answer at {self._address}: {error}"]) from error
-        finally:
-            connection.close()
+        return get(self._address, path)
+
+
+def get(address: str, path: str) -> tuple[int, bytes]:
+    """Status and body that Envoy answers at one of its addresses.
+
+    Raises:
+        SetupInvalid: It does not.
+    """
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise SetupInvalid([f"Envoy does not answer at {address}: {error}"]) from error
+    finally:
+        connection.close()
