@@ -55,7 +55,6 @@ async def _serve(settings: Settings) -> None:
     async with aiohttp.ClientSession() as session:
         sources = Sources(
             assets=await asyncio.to_thread(read_assets),
-            openapi=b"{}",
             health=partial(ask_all, settings.server_addresses, partial(_probe, token=token)),
             metrics=SummedMetrics(settings.metrics_addresses, session).text,
             traffic=partial(_traffic, state),
