@@ -13,6 +13,7 @@ from support.onnx_files import Box, tiny_onnx
 from support.pictures import jpeg, png, qr_picture
 from support.rich_errors import reason_of
 from support.servers import BUNDLED_MODELS, server_process
+from support.streams import Stream, config
 
 from detector_grpc._gen.detector.v1.detection_pb2 import DetectOptions
 from detector_grpc._gen.detector.v1.image_pb2 import (
@@ -268,6 +269,25 @@ class TestVersion:
 
         assert answer.version == expected
         assert [found.class_name for found in answer.detections] == [f"only {expected}"]
+
+    @pytest.mark.parametrize(("model", "expected"), [("other", "v1"), ("tiny", "v2"), ("", "v2")])
+    def test_of_another_model_than_the_default_is_not_chosen_by_the_arm(
+        self, tmp_path: Path, model: str, expected: str
+    ) -> None:
+        for version in ("v1", "v2"):
+            for each in ("tiny", "other"):
+                tiny_onnx(tmp_path / each / version / "model.onnx")
+        request = encoded_request(png(BLANK), model=model)
+        with (
+            server_process(repository=tmp_path, models_default_model="tiny") as server,
+            connected(server.address) as two,
+        ):
+            two.wait_for_status(SERVING)
+
+            assert two.detect(request, (("x-detector-arm", "v2"),)).version == expected
+            with Stream(two, (("x-detector-arm", "v2"),)) as stream:
+                stream.send(config(model=model))
+                assert stream.ready().version == expected
 
     @pytest.mark.parametrize("key", ["x-model-version", "x-detector-arm"])
     def test_that_is_not_held_is_never_replaced_by_another(self, tiny: Client, key: str) -> None:

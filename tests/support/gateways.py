@@ -20,7 +20,7 @@ from detector_grpc.gateway.state import State
 from detector_grpc.gateway.traffic import Traffic
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES
 from detector_grpc.settings import Settings
-from support.calls import wait_until
+from support.calls import SERVING, connected, wait_until
 from support.gateway_http import gateway_http
 from support.onnx_files import Box, tiny_onnx
 from support.servers import PATIENCE_S, ServerProcess, start_server
@@ -120,10 +120,13 @@ class Gateway:
         wait_until(lambda: wanted.items() <= self.admin.stats("membership_healthy").items(), f"healthy: {wanted}")
 
     def start_again(self, index: int) -> None:
-        """Starts another process in place of one that has ended, at the same port."""
+        """Starts another process in place of one that has ended, at the same port; it can answer when this returns."""
         port = self.servers[index].port
         self.servers[index].close()
         self.servers[index] = start_server(**self.settings | {"server_port": port})
+        with connected(self.servers[index].address) as client:
+            client.wait_for_status(SERVING)
+        self.wait_until_healthy(len(self.servers))
 
     def share(self, shadow: Mapping[str, float] = MappingProxyType({}), **weights: int) -> None:
         """Shares the traffic in another way; Envoy does so when this returns."""

@@ -93,6 +93,8 @@ class State:
             "--admin-address-path",
             str(self.folder / ADMIN_ADDRESS_FILE),
             "--disable-hot-restart",
+            "--log-level",
+            "warning",
         ]
 
     def admin_address(self) -> str:

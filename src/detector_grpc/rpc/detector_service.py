@@ -105,7 +105,8 @@ class DetectorService(DetectorServiceServicer):
             model, version = _continued(resumption, config.model, pinned)
         else:
             resumption = None
-            model, version = config.model, config.version or routed_version(context)
+            model = config.model
+            version = config.version or routed_version(context, model, self._registry.default_model)
         tracker = await _tracker(config, resumption)
         if self._draining:
             raise ShuttingDown

@@ -18,9 +18,13 @@ def pinned_version(context: Context) -> str:
     return _value(context, headers.PINNED_VERSION)
 
 
-def routed_version(context: Context) -> str:
-    """The version that the caller asks for, else the arm that the gateway chose, else none."""
-    return pinned_version(context) or _value(context, headers.ARM)
+def routed_version(context: Context, model: str, default_model: str) -> str:
+    """The version that the caller asks for, else the arm that the gateway chose, else none.
+
+    Arms are versions of the default model: the gateway cannot see that a request names another.
+    """
+    arm = _value(context, headers.ARM) if model in ("", default_model) else ""
+    return pinned_version(context) or arm
 
 
 def deadline(context: Context) -> float | None:

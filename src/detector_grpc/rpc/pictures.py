@@ -79,7 +79,8 @@ class Picture:
         Raises:
             DetectorError: It is not here, or not ready.
         """
-        found, self._loaded = self._registry.ready(model, version or routed_version(self._context))
+        version = version or routed_version(self._context, model, self._registry.default_model)
+        found, self._loaded = self._registry.ready(model, version)
         self._call.model, self._call.version = found.model, found.version
 
     async def answer(self, parsed: PictureRequest, render: Render[T]) -> T:

@@ -32,8 +32,8 @@ class DetectorServiceStub:
     """Finds objects in pictures.
 
     Which version of a model answers: the request's field, else the version in the metadata key `x-model-version`, else
-    the arm that the gateway chose (`x-detector-arm`), else the server's default version. A version that this server does
-    not hold is an error; another version never answers in its place.
+    for the default model the arm that the gateway chose (`x-detector-arm`), else the server's default version. A version
+    that this server does not hold is an error; another version never answers in its place.
 
     Every answer and every error carries the request's id in the trailing metadata key `x-request-id`: the one that the
     caller sent (1 to 128 printable ASCII characters), else one made by the server.
@@ -73,8 +73,8 @@ class DetectorServiceServicer:
     """Finds objects in pictures.
 
     Which version of a model answers: the request's field, else the version in the metadata key `x-model-version`, else
-    the arm that the gateway chose (`x-detector-arm`), else the server's default version. A version that this server does
-    not hold is an error; another version never answers in its place.
+    for the default model the arm that the gateway chose (`x-detector-arm`), else the server's default version. A version
+    that this server does not hold is an error; another version never answers in its place.
 
     Every answer and every error carries the request's id in the trailing metadata key `x-request-id`: the one that the
     caller sent (1 to 128 printable ASCII characters), else one made by the server.
@@ -146,8 +146,8 @@ class DetectorService:
     """Finds objects in pictures.
 
     Which version of a model answers: the request's field, else the version in the metadata key `x-model-version`, else
-    the arm that the gateway chose (`x-detector-arm`), else the server's default version. A version that this server does
-    not hold is an error; another version never answers in its place.
+    for the default model the arm that the gateway chose (`x-detector-arm`), else the server's default version. A version
+    that this server does not hold is an error; another version never answers in its place.
 
     Every answer and every error carries the request's id in the trailing metadata key `x-request-id`: the one that the
     caller sent (1 to 128 printable ASCII characters), else one made by the server.
