@@ -303,7 +303,7 @@ class Settings(BaseSettings):
 
     def _own(self, port: int) -> str:
         """A port of the server of these settings, from this machine."""
-        return address("127.0.0.1" if self.server.host in ANY_ADDRESS else self.server.host, port)
+        return address(reachable(self.server.host), port)
 
     @classmethod
     def settings_customise_sources(
@@ -333,6 +333,11 @@ class Settings(BaseSettings):
                 "to let anybody in"
             )
         return self
+
+
+def reachable(host: str) -> str:
+    """Where callers on this machine reach who listens on `host`."""
+    return "127.0.0.1" if host in ANY_ADDRESS else host
 
 
 def address(host: str, port: int) -> str:

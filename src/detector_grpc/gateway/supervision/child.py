@@ -132,6 +132,7 @@ class Child:
             return os.EX_OSERR
         finally:
             os.close(write_end)
+        log.info("started", extra={"child": self.name, "pid": self._process.pid})
         try:
             if self._retired.is_set():  # while it was being started, when nobody could send it anything
                 self.kill()
