@@ -8,7 +8,6 @@ import gc
 import logging
 import secrets
 import sys
-from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -52,7 +51,7 @@ from detector_grpc.settings import address, read_token
 from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from detector_grpc.interceptors.around import AroundInterceptor
     from detector_grpc.interceptors.calls import CallEnd
@@ -66,24 +65,9 @@ BUNDLED_MODEL = "codes"
 FALLBACK_MODEL = "yolov9"
 MIN_RESUME_KEY_BYTES = 16
 
-# Who listens on these is reached by the others.
 
-
-@dataclass(frozen=True)
-class Addresses:
-    """Where a running process listens; ports as the system chose them."""
-
-    host: str
-    port: int
-    metrics_port: int
-
-
-def run(settings: Settings, on_ready: Callable[[Addresses], Awaitable[None]] | None = None) -> None:
+def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, and drains.
-
-    Args:
-        settings: All settings.
-        on_ready: Awaited once, when every version has settled.
 
     Raises:
         SetupInvalid: The process cannot start.
@@ -95,7 +79,7 @@ def run(settings: Settings, on_ready: Callable[[Addresses], Awaitable[None]] | N
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or a damaged TIFF could fill the log
     import_onnxruntime()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, json_log, on_ready))
+        runner.run(_serve(settings, json_log))
 
 
 def model_sources(settings: Settings) -> Sources:
@@ -193,9 +177,7 @@ def request_memory_bytes(settings: Settings) -> int:
     return 3 * limits.max_bytes_in_flight + 2 * arriving + pixels + 2 * settings.shadow.max_bytes
 
 
-async def _serve(
-    settings: Settings, json_log: JsonLog, on_ready: Callable[[Addresses], Awaitable[None]] | None
-) -> None:
+async def _serve(settings: Settings, json_log: JsonLog) -> None:
     stopping = Stopping()
     limits, collectors = settings.limits, CollectorRegistry()
     ProcessCollector(registry=collectors)
@@ -296,7 +278,7 @@ async def _serve(
                 "(DETECTOR_MODELS_DEFAULT_MODEL, DETECTOR_MODELS_DEFAULT_VERSION)",
                 extra={"model": registry.default_model, "version": registry.default_version},
             )
-        loading = asyncio.create_task(_load(loader, poller, on_ready, Addresses(host, port, metrics_port)))
+        loading = asyncio.create_task(_load(loader, poller))
         loading.add_done_callback(stopping.fail)
         await stopping.begun.wait()
         # Orders are refused from here on, so nothing changes any more while the server drains.
@@ -329,18 +311,11 @@ def _shadow(settings: ShadowSettings, gateway: str, key: bytes, collectors: Coll
     return Shadow(sender, limits, collectors)
 
 
-async def _load(
-    loader: Loader,
-    poller: Poller | None,
-    on_ready: Callable[[Addresses], Awaitable[None]] | None,
-    addresses: Addresses,
-) -> None:
+async def _load(loader: Loader, poller: Poller | None) -> None:
     with contextlib.suppress(ShuttingDown):
         await loader.load_all()
         gc.collect()
         gc.freeze()  # what start-up made stays for good; collections need not look at it again
-        if on_ready is not None:
-            await on_ready(addresses)
         if poller is not None:
             await poller.run()
 

@@ -263,6 +263,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="LOG_LEVEL", description="Least important messages that are logged."
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        validation_alias="WORKERS",
+        description="Server processes that `up` starts, on ports one above the other; they share the processors.",
+    )
     model_v1_path: Path = Field(
         Path("/app/models/yolov9_v1.onnx"),
         validation_alias="MODEL_V1_PATH",
@@ -296,7 +303,7 @@ class Settings(BaseSettings):
 
     def _own(self, port: int) -> str:
         """A port of the server of these settings, from this machine."""
-        return address("127.0.0.1" if self.server.host in ANY_ADDRESS else self.server.host, port)
+        return address(reachable(self.server.host), port)
 
     @classmethod
     def settings_customise_sources(
@@ -326,6 +333,11 @@ class Settings(BaseSettings):
                 "to let anybody in"
             )
         return self
+
+
+def reachable(host: str) -> str:
+    """Where callers on this machine reach who listens on `host`."""
+    return "127.0.0.1" if host in ANY_ADDRESS else host
 
 
 def address(host: str, port: int) -> str:
@@ -362,6 +374,18 @@ def read_token(file: Path | None) -> str | None:
         return None if file is None else file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SetupInvalid([f"cannot read the token in {file}: {error}"]) from error
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment variables by which another process gets the same settings, as far as they were set."""
+    said: dict[str, str] = {}
+    for path, variable, _ in variables():
+        section, _, name = path.rpartition(".")
+        holder: BaseModel = getattr(settings, section) if section else settings
+        if name in holder.model_fields_set:
+            value = getattr(holder, name)
+            said[variable] = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+    return said
 
 
 def variables() -> Iterator[tuple[str, str, FieldInfo]]:

@@ -16,7 +16,7 @@ from detector_grpc.cli import Lazy, LazyGroup
 from detector_grpc.cli.connection import json_option
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.accepted import Accepted, accepted, wait_until_accepted
-from detector_grpc.gateway.admin import Admin, get
+from detector_grpc.gateway.admin import Admin, ask
 from detector_grpc.gateway.comparison import comparisons
 from detector_grpc.gateway.state import State
 from detector_grpc.gateway.traffic import ALL_PERCENT, Traffic, parse_shadow, parse_weights, percent
@@ -111,7 +111,7 @@ def compare(state: State, *, wanted: float, as_json: bool) -> None:
 
     Boxes that overlap by half or more are the same. Ranges are 95 % intervals.
     """
-    status, body = get(Admin(state.admin_address()).listener(), "/metrics")
+    status, body = ask(Admin(state.admin_address()).listener(), "GET", "/metrics")
     if status != HTTPStatus.OK:
         raise SetupInvalid([f"the gateway does not tell the servers' metrics: HTTP {status}"])
     found = comparisons(body.decode())
