@@ -12,8 +12,8 @@ ARGS ?=
 .PHONY: run
 run: .venv/installed ## Serve the bundled detector and show what it finds (ARGS="--server-port 50052" for another port)
 	@export LOG_LEVEL="$${LOG_LEVEL:-warning}"; \
-	if [ ! -t 0 ] || [ ! -t 2 ]; then exec .venv/bin/detector-grpc serve --demo $(ARGS); fi; \
-	set -m; .venv/bin/detector-grpc serve --demo $(ARGS) & fg >/dev/null
+	if [ ! -t 0 ] || [ ! -t 2 ]; then exec .venv/bin/detector-grpc up --demo $(ARGS); fi; \
+	set -m; .venv/bin/detector-grpc up --demo $(ARGS) & fg >/dev/null
 
 .PHONY: test
 test: .venv/installed-dev ## Run the tests, also against the built wheel (ARGS="-k overload" for some; not against the wheel then)

@@ -14,10 +14,13 @@ from urllib.request import urlopen
 
 import psutil
 
+from detector_grpc import app
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MIB = 1024 * 1024
+VERSIONS = list((app.BUNDLED / "models").glob("*/*/model.onnx"))
 
 
 class Held(NamedTuple):
@@ -63,7 +66,7 @@ def demo_server(*flags: str) -> Iterator[DemoServer]:
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
         server = subprocess.Popen(command, stderr=log, stdout=log)
         try:
-            while "Ctrl-C stops" not in (text := Path(log.name).read_text()):
+            while (text := Path(log.name).read_text()).count('"version ready"') < len(VERSIONS):
                 if server.poll() is not None:
                     raise SystemExit(text)
                 time.sleep(0.1)

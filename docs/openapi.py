@@ -45,6 +45,7 @@ STATUSES = (400, 401, 403, 404, 431, 500, 503, 504)
 PICTURE_STATUSES = (408, 413, 415, 429)
 
 _RANGE = re.compile(r"Range \[(\d+), (\d+)\]\.")
+_EXAMPLE = re.compile(r'e\.g\. "(\w+)"')
 _SEE = re.compile(r"As (\w+\.\w+)\.")
 
 
@@ -75,10 +76,8 @@ def _operations(method: MethodDescriptor, schemas: Json) -> Iterator[tuple[str, 
 def _operation(method: MethodDescriptor, path: str, schemas: Json) -> Json:
     in_path = re.findall(r"{(\w+)}", path)
     words = _comment(method.full_name)
-    parameters = [
-        {"name": name, "in": "path", "required": True} | _parameter(method.input_type, name) for name in in_path
-    ]
-    # In the way of what the path says already, the query could only contradict it.
+    parameters = [_in_path(method.input_type, name) for name in in_path]
+    # What the path says already, the query could only contradict.
     parameters += [
         {"name": field.name, "in": "query"} | _parameter(method.input_type, field.name)
         for field in method.input_type.fields
@@ -101,6 +100,12 @@ def _operation(method: MethodDescriptor, path: str, schemas: Json) -> Json:
         str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses
     }
     return operation
+
+
+def _in_path(message: Descriptor, name: str) -> Json:
+    parameter = {"name": name, "in": "path", "required": True} | _parameter(message, name)
+    example = _EXAMPLE.search(parameter["description"])  # so that a page where it can be tried has it filled in
+    return parameter | ({"example": example[1]} if example else {})
 
 
 def _parameter(message: Descriptor, name: str) -> Json:

@@ -8,7 +8,6 @@ import gc
 import logging
 import secrets
 import sys
-from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -28,13 +27,16 @@ from detector_grpc.interceptors.later import Later
 from detector_grpc.interceptors.limits import LimitsInterceptor
 from detector_grpc.interceptors.logging import log_call
 from detector_grpc.interceptors.metrics import Metrics
+from detector_grpc.interceptors.shadow import Shadow, ShadowLimits
 from detector_grpc.json_log import JsonLog
+from detector_grpc.rpc.copies import CopySender
 from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import AdminServer, DetectorServer
 from detector_grpc.rpc.status import rich_status
 from detector_grpc.rpc.stream_frames import Served, StreamLimits
-from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
+from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles, aio_channel
 from detector_grpc.serving.budget import Shares
+from detector_grpc.serving.copies import CopyMarks
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.loader import Loader
 from detector_grpc.serving.memory import use_one_heap
@@ -45,16 +47,16 @@ from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import SHED_REASONS, Scheduler
 from detector_grpc.serving.session import OnnxSession, import_onnxruntime
-from detector_grpc.settings import address
+from detector_grpc.settings import address, read_token
 from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from detector_grpc.interceptors.around import AroundInterceptor
     from detector_grpc.interceptors.calls import CallEnd
     from detector_grpc.serving.repository import VersionSource
-    from detector_grpc.settings import Settings
+    from detector_grpc.settings import LimitsSettings, Settings, ShadowSettings
 
 log = logging.getLogger(__name__)
 
@@ -64,21 +66,8 @@ FALLBACK_MODEL = "yolov9"
 MIN_RESUME_KEY_BYTES = 16
 
 
-@dataclass(frozen=True)
-class Addresses:
-    """Where a running process listens; ports as the system chose them."""
-
-    host: str
-    port: int
-    metrics_port: int
-
-
-def run(settings: Settings, on_ready: Callable[[Addresses], Awaitable[None]] | None = None) -> None:
+def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, and drains.
-
-    Args:
-        settings: All settings.
-        on_ready: Awaited once, when every version has settled.
 
     Raises:
         SetupInvalid: The process cannot start.
@@ -90,7 +79,7 @@ def run(settings: Settings, on_ready: Callable[[Addresses], Awaitable[None]] | N
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or a damaged TIFF could fill the log
     import_onnxruntime()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, json_log, on_ready))
+        runner.run(_serve(settings, json_log))
 
 
 def model_sources(settings: Settings) -> Sources:
@@ -180,16 +169,15 @@ def request_memory_bytes(settings: Settings) -> int:
     Of a message there are at most three copies: as received, as parsed and as handed on; later as handed on, as the
     decoder gets it and as libtiff reads it. Of each stream one may be arriving beside those. A pixel takes most on a
     worker in a TIFF picture that is one strip of four samples of 16 bits, which libtiff keeps beside the four bytes
-    that it makes of them.
+    that it makes of them. Of what is copied to another version there is the picture and the message.
     """
     limits = settings.limits
     arriving = limits.max_streams * (limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
-    return 3 * limits.max_bytes_in_flight + 2 * arriving + workers(settings) * (4 * 2 + 4) * limits.max_pixels
+    pixels = workers(settings) * (4 * 2 + 4) * limits.max_pixels
+    return 3 * limits.max_bytes_in_flight + 2 * arriving + pixels + 2 * settings.shadow.max_bytes
 
 
-async def _serve(
-    settings: Settings, json_log: JsonLog, on_ready: Callable[[Addresses], Awaitable[None]] | None
-) -> None:
+async def _serve(settings: Settings, json_log: JsonLog) -> None:
     stopping = Stopping()
     limits, collectors = settings.limits, CollectorRegistry()
     ProcessCollector(registry=collectors)
@@ -221,6 +209,9 @@ async def _serve(
         unwritten_lines=lambda: json_log.dropped,
     )
 
+    key = _resume_key(settings.streams.resume_key_file)
+    shadow = _shadow(settings.shadow, f"127.0.0.1:{settings.gateway.port}", key, collectors)
+
     async def on_change() -> None:
         for model, version, _ in registry.providers():
             metrics.add_version(model, version)
@@ -231,15 +222,10 @@ async def _serve(
         Served(
             scheduler,
             shares,
-            StreamLimits(
-                max_frames_in_flight=limits.max_stream_frames,
-                max_frame_bytes=limits.max_message_bytes,
-                config_timeout_s=limits.receive_timeout_s,
-                write_timeout_s=limits.receive_timeout_s,
-            ),
-            Observers([metrics.observe]),
+            _stream_limits(limits),
+            Observers([metrics.observe, shadow.observe]),
         ),
-        ResumeTokens(_resume_key(settings.streams.resume_key_file)),
+        ResumeTokens(key),
     )
     loader = Loader(
         registry,
@@ -257,7 +243,7 @@ async def _serve(
     def interceptors(observers: Sequence[Callable[[CallEnd], None]]) -> list[AroundInterceptor]:
         """Those of every server, outermost first: observers are told the statuses that errors became, refusals too."""
         auth = [AuthInterceptor(callers)] if callers else []
-        return [CallsInterceptor(later, observers), ErrorsInterceptor(rich_status), *auth]
+        return [CallsInterceptor(later, observers, CopyMarks(key).read), ErrorsInterceptor(rich_status), *auth]
 
     server = DetectorServer(
         registry,
@@ -292,7 +278,7 @@ async def _serve(
                 "(DETECTOR_MODELS_DEFAULT_MODEL, DETECTOR_MODELS_DEFAULT_VERSION)",
                 extra={"model": registry.default_model, "version": registry.default_version},
             )
-        loading = asyncio.create_task(_load(loader, poller, on_ready, Addresses(host, port, metrics_port)))
+        loading = asyncio.create_task(_load(loader, poller))
         loading.add_done_callback(stopping.fail)
         await stopping.begun.wait()
         # Orders are refused from here on, so nothing changes any more while the server drains.
@@ -302,23 +288,34 @@ async def _serve(
         await server.stop(settings.server.grace_s)
         loading.cancel()
         await scheduler.close()
+        await shadow.close()
         later.flush()
     log.info("stopped")
     stopping.raise_failure()
 
 
-async def _load(
-    loader: Loader,
-    poller: Poller | None,
-    on_ready: Callable[[Addresses], Awaitable[None]] | None,
-    addresses: Addresses,
-) -> None:
+def _stream_limits(limits: LimitsSettings) -> StreamLimits:
+    return StreamLimits(
+        max_frames_in_flight=limits.max_stream_frames,
+        max_frame_bytes=limits.max_message_bytes,
+        config_timeout_s=limits.receive_timeout_s,
+        write_timeout_s=limits.receive_timeout_s,
+    )
+
+
+def _shadow(settings: ShadowSettings, gateway: str, key: bytes, collectors: CollectorRegistry) -> Shadow:
+    """What sends copies of calls to another version."""
+    channel = aio_channel(settings.target or gateway)
+    sender = CopySender(channel, CopyMarks(key), settings.timeout_s, read_token(settings.token_file))
+    limits = ShadowLimits(settings.max_bytes, settings.max_calls, settings.max_per_s)
+    return Shadow(sender, limits, collectors)
+
+
+async def _load(loader: Loader, poller: Poller | None) -> None:
     with contextlib.suppress(ShuttingDown):
         await loader.load_all()
         gc.collect()
         gc.freeze()  # what start-up made stays for good; collections need not look at it again
-        if on_ready is not None:
-            await on_ready(addresses)
         if poller is not None:
             await poller.run()
 

@@ -21,11 +21,11 @@ from detector_grpc.gateway.http import Sources, application
 from detector_grpc.gateway.metrics import SummedMetrics
 from detector_grpc.gateway.state import State
 from detector_grpc.json_log import JsonLog
+from detector_grpc.settings import read_token
 from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from typing import Any
 
     from detector_grpc.settings import Settings
@@ -50,12 +50,11 @@ def run(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     stopping = Stopping()
     gateway = settings.gateway
-    token = _token(gateway.token_file)
+    token = read_token(gateway.token_file)
     state = State(gateway.folder)
     async with aiohttp.ClientSession() as session:
         sources = Sources(
             assets=await asyncio.to_thread(read_assets),
-            openapi=b"{}",
             health=partial(ask_all, settings.server_addresses, partial(_probe, token=token)),
             metrics=SummedMetrics(settings.metrics_addresses, session).text,
             traffic=partial(_traffic, state),
@@ -80,13 +79,6 @@ async def _listen(runner: web.AppRunner, port: int) -> int:
             [f"cannot listen on {HOST}:{port} (DETECTOR_GATEWAY_HTTP_PORT): {error.strerror}"]
         ) from error
     return int(runner.addresses[0][1])
-
-
-def _token(file: Path | None) -> str | None:
-    try:
-        return None if file is None else file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupInvalid([f"cannot read {file} (DETECTOR_GATEWAY_TOKEN_FILE): {error}"]) from error
 
 
 def _traffic(state: State) -> Mapping[str, Any] | None:

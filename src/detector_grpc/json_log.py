@@ -6,7 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
-from typing import TextIO
+from typing import Protocol
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -14,6 +14,16 @@ from pythonjsonlogger.json import JsonFormatter
 MAX_WAITING_LINES = 10_000
 # Seconds that the end waits for a reader who is slow.
 PATIENCE_S = 2.0
+
+
+class LineStream(Protocol):
+    """What lines are written to."""
+
+    def write(self, text: str, /) -> object:
+        """Writes lines with their ends."""
+
+    def flush(self) -> None:
+        """Makes them visible."""
 
 
 class JsonLog(logging.Handler):
@@ -27,7 +37,7 @@ class JsonLog(logging.Handler):
         dropped: Number of lines that were not written since too many waited.
     """
 
-    def __init__(self, stream: TextIO, max_waiting: int = MAX_WAITING_LINES) -> None:
+    def __init__(self, stream: LineStream, max_waiting: int = MAX_WAITING_LINES) -> None:
         super().__init__()
         self.setFormatter(
             JsonFormatter(

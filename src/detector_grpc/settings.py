@@ -146,8 +146,9 @@ class StreamsSettings(_Section):
 
     resume_key_file: Path | None = Field(
         None,
-        description="File with the secret that servers share between which streams move, at least 16 bytes. Unset: a "
-        "secret of this process alone, so that clients begin a new stream at another server.",
+        description="File with the secret that servers share between which streams move, and by which they know copies "
+        "of calls, at least 16 bytes. Unset: a secret of this process alone, so that clients begin a new stream at "
+        "another server, and copies count as calls.",
     )
 
 
@@ -204,6 +205,19 @@ class GatewaySettings(_Section):
         return Path(state) / "detector-grpc" / f"gateway-{self.port}"
 
 
+class ShadowSettings(_Section):
+    """Copies of calls to another version, which the gateway asks for; see `detector-grpc traffic shadow`."""
+
+    target: str = Field("", description="`host:port` that copies are sent to. Empty: the gateway of this machine.")
+    max_bytes: int = Field(64 * MIB, ge=1, description="Bytes of pictures whose copies are on their way at once.")
+    max_calls: int = Field(2, ge=1, le=1000, description="Copies that are being answered at once; others wait.")
+    max_per_s: float = Field(50.0, gt=0, le=100_000, description="Copies a second; those beyond are dropped.")
+    timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that the answer to a copy may take.")
+    token_file: Path | None = Field(
+        None, description="File with the bearer token of copies, where callers must be known; of the class `infer`."
+    )
+
+
 class TlsSettings(_Section):
     """PEM files for encrypted connections. Unset: no encryption."""
 
@@ -249,6 +263,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="LOG_LEVEL", description="Least important messages that are logged."
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        validation_alias="WORKERS",
+        description="Server processes that `up` starts, on ports one above the other; they share the processors.",
+    )
     model_v1_path: Path = Field(
         Path("/app/models/yolov9_v1.onnx"),
         validation_alias="MODEL_V1_PATH",
@@ -266,6 +287,7 @@ class Settings(BaseSettings):
     limits: LimitsSettings = LimitsSettings()
     streams: StreamsSettings = StreamsSettings()
     gateway: GatewaySettings = GatewaySettings()
+    shadow: ShadowSettings = ShadowSettings()
     tls: TlsSettings = TlsSettings()
     auth: AuthSettings = AuthSettings()
 
@@ -281,7 +303,7 @@ class Settings(BaseSettings):
 
     def _own(self, port: int) -> str:
         """A port of the server of these settings, from this machine."""
-        return address("127.0.0.1" if self.server.host in ANY_ADDRESS else self.server.host, port)
+        return address(reachable(self.server.host), port)
 
     @classmethod
     def settings_customise_sources(
@@ -313,6 +335,11 @@ class Settings(BaseSettings):
         return self
 
 
+def reachable(host: str) -> str:
+    """Where callers on this machine reach who listens on `host`."""
+    return "127.0.0.1" if host in ANY_ADDRESS else host
+
+
 def address(host: str, port: int) -> str:
     """`host:port`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -335,6 +362,30 @@ def load(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Se
         raise SetupInvalid([_fault(each) for each in error.errors()]) from error
     finally:
         _FILE.reset(token)
+
+
+def read_token(file: Path | None) -> str | None:
+    """The bearer token in a file; None where there is no file.
+
+    Raises:
+        SetupInvalid: It cannot be read.
+    """
+    try:
+        return None if file is None else file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupInvalid([f"cannot read the token in {file}: {error}"]) from error
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment variables by which another process gets the same settings, as far as they were set."""
+    said: dict[str, str] = {}
+    for path, variable, _ in variables():
+        section, _, name = path.rpartition(".")
+        holder: BaseModel = getattr(settings, section) if section else settings
+        if name in holder.model_fields_set:
+            value = getattr(holder, name)
+            said[variable] = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+    return said
 
 
 def variables() -> Iterator[tuple[str, str, FieldInfo]]:

@@ -8,15 +8,26 @@ import signal
 
 
 class Stopping:
-    """From the first signal on, the process stops; a second one ends all waiting."""
+    """From the first signal on, the process stops; a second one ends all waiting.
+
+    Attributes:
+        begun: Set from the first signal on, or when a part has failed.
+        repeated: Set from the second signal on.
+    """
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
+        self.repeated = asyncio.Event()
         self._hurry = asyncio.Event()
         self._failure: BaseException | None = None
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._on_signal)
         loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether somebody waits for the end, or a part has failed."""
+        return self._hurry.is_set()
 
     async def wait_for_balancers(self, seconds: float) -> None:
         """Gives load balancers the time to see NOT_SERVING."""
@@ -38,8 +49,9 @@ class Stopping:
     def _on_signal(self) -> None:
         if self.begun.is_set():
             self._hurry.set()
+            self.repeated.set()
         self.begun.set()
 
     def _on_interrupt(self) -> None:
         self._hurry.set()  # a person waits, no load balancer
-        self.begun.set()
+        self._on_signal()

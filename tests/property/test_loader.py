@@ -37,6 +37,7 @@ from detector_grpc.serving.registry import ModelState, Registry
 from detector_grpc.serving.repository import Sources, scan
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import Scheduler
+from detector_grpc.serving.turns import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,9 +126,8 @@ class World:
             self.write(version)
         self.registry = Registry(scan(folder), "tiny", "v1")
         self.scheduler = Scheduler(2, 100)
-        self.scheduler._threads.shutdown()
         self.threads = Threads(lambda: 0.0)
-        self.scheduler._threads = self.threads  # type: ignore[assignment]
+        self.scheduler._threads = dict.fromkeys(Priority, self.threads)  # type: ignore[arg-type]
         self._service = DetectorService(
             self.registry,
             Served(

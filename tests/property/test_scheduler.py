@@ -14,6 +14,7 @@ from support.threads import Threads
 
 from detector_grpc.errors import DeadlineExpired, QueueFull
 from detector_grpc.serving.scheduler import Scheduler
+from detector_grpc.serving.turns import Priority
 
 TIMEOUT_S = 20
 FLOWS = 3
@@ -75,9 +76,8 @@ class World:
         self.now = 0.0
         self.jobs: list[Job] = []
         self.scheduler = Scheduler(workers, max_queue, lambda: self.now)
-        self.scheduler._threads.shutdown()
         self.threads = Threads(lambda: self.now)
-        self.scheduler._threads = self.threads  # type: ignore[assignment]
+        self.scheduler._threads = dict.fromkeys(Priority, self.threads)  # type: ignore[arg-type]
 
     def submit(self, step: Submit) -> None:
         deadline = None if step.deadline_s is None else self.now + step.deadline_s

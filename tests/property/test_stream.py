@@ -27,6 +27,7 @@ from detector_grpc.serving.budget import Shares
 from detector_grpc.serving.outcome import Call
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import Scheduler
+from detector_grpc.serving.turns import Priority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -197,8 +198,7 @@ async def play(workers: int, steps: list[object]) -> None:
     ticks = count()
     threads = Threads(lambda: float(next(ticks)))
     scheduler = Scheduler(workers, 0)
-    scheduler._threads.shutdown()
-    scheduler._threads = threads  # type: ignore[assignment]
+    scheduler._threads = dict.fromkeys(Priority, threads)  # type: ignore[arg-type]
     shares = Shares.of(TOTAL_BYTES, 0)
     streams = [Played(mode, scheduler, shares) for mode in MODES]
     for step in steps:

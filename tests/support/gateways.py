@@ -21,6 +21,7 @@ from detector_grpc.gateway.traffic import Traffic
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES
 from detector_grpc.settings import Settings
 from support.calls import SERVING, connected, wait_until
+from support.gateway_http import gateway_http
 from support.onnx_files import Box, tiny_onnx
 from support.servers import PATIENCE_S, ServerProcess, start_server
 
@@ -159,7 +160,12 @@ def plan_for(servers: Sequence[str], **changes: Any) -> Plan:
 
 @contextmanager
 def running_gateway(
-    folder: Path, servers: int = 1, plan: Mapping[str, Any] = MappingProxyType({}), **settings: object
+    folder: Path,
+    servers: int = 1,
+    plan: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    http: bool = False,
+    **settings: object,
 ) -> Iterator[Gateway]:
     """A gateway in front of servers with the versions v1 and v2 of a tiny model, all of them healthy.
 
@@ -167,6 +173,7 @@ def running_gateway(
         folder: For the models and its state.
         servers: Number of server processes.
         plan: Fields of the gateway's plan.
+        http: Whether its HTTP process runs, too.
         settings: Of the servers, as `server_process` has them; `repository` for other models.
     """
     if "repository" not in settings:
@@ -175,6 +182,9 @@ def running_gateway(
         processes = [start_server(**settings) for _ in range(servers)]
         stack.callback(lambda: [process.close() for process in processes])
         state = State(folder / "state")
+        if http:
+            pages = stack.enter_context(gateway_http(processes, gateway_state=folder / "state"))
+            plan = {"http": f"127.0.0.1:{pages.port}", **plan}
         state.prepare(plan_for([server.address for server in processes], **plan))
         envoy = EnvoyProcess(state)
         stack.callback(envoy.close)

@@ -48,12 +48,14 @@ class ServerProcess:
         admin_port: Its port for orders, on the same host.
     """
 
-    def __init__(self, environment: Mapping[str, str], command: Sequence[str] = SERVE) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], command: Sequence[str] = SERVE, stdout: int = subprocess.DEVNULL
+    ) -> None:
         self.process = subprocess.Popen(
             command,
             env={**DEFAULTS, **environment},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",

@@ -10,7 +10,7 @@ import pytest
 from detector_grpc import settings
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES
-from detector_grpc.settings import MIB, Settings, load, variables
+from detector_grpc.settings import MIB, Settings, environment, load, variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,6 +130,26 @@ def test_a_list_is_written_with_commas_or_in_the_file_as_a_list(write: Write, mo
     assert load(None, write("gateway: {servers: ['a:1', 'b:2']}")).gateway.servers == servers
     monkeypatch.setenv("DETECTOR_GATEWAY_SERVERS", "a:1,b:2")
     assert load().gateway.servers == servers
+
+
+def test_another_process_gets_the_same_settings_from_the_environment_that_tells_them(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_V2_PATH", "/app/models/yolov9_v2.onnx")  # the default, but set
+    flags = {"demo": "true", "server.reflection": "no", "server.grace_s": "2.5", "models.default_model": "a b"}
+    told = load(flags, write("workers: 3\ngateway: {servers: ['a:1', 'b:2'], host: '::1'}\nmodels: {repository: null}"))
+
+    monkeypatch.delenv("MODEL_V2_PATH")
+    for variable, value in environment(told).items():
+        monkeypatch.setenv(variable, value)
+
+    assert load() == told
+    assert load().model_fields_set == told.model_fields_set
+    assert load().server.model_fields_set == told.server.model_fields_set
+
+
+def test_what_was_not_set_is_not_told() -> None:
+    assert environment(load({"server.port": 1, "workers": 2})) == {"DETECTOR_SERVER_PORT": "1", "WORKERS": "2"}
 
 
 def test_a_default_path_can_be_told_from_one_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,6 +308,7 @@ def test_every_setting_is_listed_once_with_a_description() -> None:
 def test_settings_with_names_of_their_own_keep_them() -> None:
     names = {path: variable for path, variable, _ in variables()}
     assert names["log_level"] == "LOG_LEVEL"
+    assert names["workers"] == "WORKERS"
     assert names["model_v1_path"] == "MODEL_V1_PATH"
     assert names["model_v2_path"] == "MODEL_V2_PATH"
     assert names["server.port"] == "DETECTOR_SERVER_PORT"

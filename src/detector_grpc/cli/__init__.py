@@ -67,6 +67,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     lazy={
+        "up": Lazy("up:up", "Serve over gRPC, REST and a page on this machine."),
         "serve": Lazy("serve:serve", "Serve models over gRPC."),
         "detect": Lazy("detect:detect", "Find objects in pictures."),
         "stream": Lazy("stream.command:stream", "Find objects in video."),

@@ -17,42 +17,36 @@ from detector_grpc.cli.detect import Job, look, show
 from detector_grpc.client import AsyncDetector, CallFailed, DetectOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from detector_grpc.app import Addresses
     from detector_grpc.settings import Settings
+    from detector_grpc.up_app import Places
 
 COMMAND = shlex.quote(str(Path(sys.argv[0]).resolve()))
 PICTURE = app.BUNDLED / "pictures" / "desk.jpg"
 
 
-def demo(settings: Settings) -> Callable[[Addresses], Awaitable[None]]:
-    """Shows the demonstration as far as these settings let anybody in."""
-    flags = ""
-    if settings.tls.certificate is not None:
-        flags += f" --tls-ca {settings.tls.certificate}"
-    if settings.tls.client_authority is not None:
-        flags += " --tls-cert FILE --tls-key FILE"
-    if settings.auth.callers_file is not None:
-        flags += " --token-file FILE"
-
-    async def show_demo(addresses: Addresses) -> None:
-        address = f"{addresses.host}:{addresses.port}"
-        console = Console()
-        if not flags:  # else only somebody with credentials can call
-            await _show_picture(console, address)
-        reach = f"--address {address}{flags}"
-        console.print(
-            f"Serving gRPC on {address}, metrics on http://{addresses.host}:{addresses.metrics_port}/metrics. Next:\n"
-            f"  {COMMAND} detect {reach} --save annotated {PICTURE.parent}\n"
-            f"  {COMMAND} models list {reach}\n"
-            f"  {COMMAND} health {reach}\n"
-            f"Ctrl-C stops.",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-    return show_demo
+async def show_next_steps(settings: Settings, places: Places) -> None:
+    """Looks at the bundled picture where the bundled model is served, and says what can be done next."""
+    console = Console(highlight=False, soft_wrap=True)
+    address = places.gateway or places.servers[0]
+    knows_callers = settings.auth.callers_file is not None
+    if settings.demo and not knows_callers:  # else only somebody with credentials can call
+        await _show_picture(console, address)
+    servers = " and ".join(places.servers)
+    if places.gateway:
+        url = f"http://{address}"
+        console.print(f"Serving gRPC and REST on {address}, gRPC alone on {servers}.")
+        console.print(f"The page is {url}/, the docs {url}/docs, metrics {url}/metrics. Next:")
+        if not knows_callers:
+            console.print(f"  curl --form file=@{PICTURE} {url}/predict")
+    else:
+        console.print(f"Serving gRPC on {servers}, metrics on {' and '.join(places.metrics)}. Next:")
+    reach = f"--address {address}{' --token-file FILE' if knows_callers else ''}"
+    console.print(
+        f"  {COMMAND} detect {reach} --save annotated {PICTURE.parent}\n"
+        f"  {COMMAND} models list {reach}\n"
+        f"  {COMMAND} health {reach}\n"
+        f"Ctrl-C stops."
+    )
 
 
 async def _show_picture(console: Console, address: str) -> None:
@@ -64,12 +58,10 @@ async def _show_picture(console: Console, address: str) -> None:
         async with AsyncDetector(address, app.BUNDLED_MODEL) as detector:
             outcome = await look(detector, Job(PICTURE, annotated), DetectOptions(), downscale=False)
     except CallFailed as failure:
-        console.print(f"The bundled picture could not be looked at: {failure}", markup=False, soft_wrap=True)
+        console.print(f"The bundled picture could not be looked at: {failure}", markup=False)
         return
     show(console, outcome)
     if outcome.fault:
-        console.print(f"The bundled picture could not be looked at: {outcome.fault}", markup=False, soft_wrap=True)
+        console.print(f"The bundled picture could not be looked at: {outcome.fault}", markup=False)
     else:
-        console.print(
-            f"With its boxes drawn, as long as the server runs: {annotated}\n", highlight=False, soft_wrap=True
-        )
+        console.print(f"With its boxes drawn, as long as the servers run: {annotated}\n")

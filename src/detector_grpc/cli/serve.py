@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from detector_grpc import app
-from detector_grpc.cli.demo import demo
 from detector_grpc.cli.options import with_settings
 
 if TYPE_CHECKING:
@@ -17,8 +16,5 @@ if TYPE_CHECKING:
 @click.command()
 @with_settings
 def serve(settings: Settings) -> None:
-    """Serve models over gRPC until SIGTERM or Ctrl-C.
-
-    With --demo it also looks at a bundled picture once it is ready, and shows what to do next.
-    """
-    app.run(settings, demo(settings) if settings.demo else None)
+    """Serve models over gRPC until SIGTERM or Ctrl-C."""
+    app.run(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,20 +14,26 @@ from rich.table import Table
 from detector_grpc import settings
 from detector_grpc.cli import Lazy, LazyGroup
 from detector_grpc.cli.connection import json_option
+from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.accepted import Accepted, accepted, wait_until_accepted
+from detector_grpc.gateway.admin import Admin, ask
+from detector_grpc.gateway.comparison import comparisons
 from detector_grpc.gateway.state import State
-from detector_grpc.gateway.traffic import Traffic, parse_shadow, parse_weights, percent
+from detector_grpc.gateway.traffic import ALL_PERCENT, Traffic, parse_shadow, parse_weights, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from detector_grpc.gateway.comparison import Comparison, Interval
 
 
 @click.group(
     cls=LazyGroup,
     lazy={
-        "get": Lazy("traffic:get", "Say how traffic is shared."),
+        "get": Lazy("traffic:get_", "Say how traffic is shared."),
         "set": Lazy("traffic:set_", "Share traffic by weight."),
         "shadow": Lazy("traffic:shadow", "Send copies of calls to a version."),
+        "compare": Lazy("traffic:compare", "Say how far versions agree."),
     },
 )
 def traffic() -> None:
@@ -54,10 +61,10 @@ def _of_a_gateway(command: Callable[..., None]) -> Callable[..., None]:
     return port(state(run))
 
 
-@click.command()
+@click.command("get")
 @_of_a_gateway
 @json_option
-def get(state: State, *, as_json: bool) -> None:
+def get_(state: State, *, as_json: bool) -> None:
     """Say how traffic is shared.
 
     The exit code is 1 if the routes file says something else, e.g. because somebody has edited it and Envoy refused it.
@@ -89,6 +96,35 @@ def shadow(state: State, *, share: str, as_json: bool) -> None:
     _change(state, Traffic(state.traffic().weights, parse_shadow([share], state.plan().versions)), as_json=as_json)
 
 
+@click.command()
+@_of_a_gateway
+@click.option(
+    "--wanted",
+    type=click.FloatRange(0, 100),
+    default=95,
+    show_default=True,
+    help="Percentage of boxes that should be the same for two versions to see the same.",
+)
+@json_option
+def compare(state: State, *, wanted: float, as_json: bool) -> None:
+    """Say how far the version that got copies agrees with the one that answered, by what all servers have counted.
+
+    Boxes that overlap by half or more are the same. Ranges are 95 % intervals.
+    """
+    status, body = ask(Admin(state.admin_address()).listener(), "GET", "/metrics")
+    if status != HTTPStatus.OK:
+        raise SetupInvalid([f"the gateway does not tell the servers' metrics: HTTP {status}"])
+    found = comparisons(body.decode())
+    if as_json:
+        click.echo(json.dumps([each.to_dict() | {"verdict": each.verdict(wanted / 100)} for each in found]))
+        return
+    if not found:
+        raise SetupInvalid(["no call was copied yet; detector-grpc traffic shadow v2=10% begins it"])
+    console = Console()
+    for each in found:
+        console.print(_comparison(each), f"{each.verdict(wanted / 100)}\n", highlight=False)
+
+
 def _change(state: State, wanted: Traffic, *, as_json: bool) -> None:
     accepted(state)  # or nobody would see the change
     state.change(wanted)
@@ -104,6 +140,35 @@ def _report(state: State, now: Accepted, *, as_json: bool) -> None:
     if now.fault:
         click.echo(f"Error: {now.fault}", err=True)
         raise click.exceptions.Exit(1)
+
+
+def _comparison(of: Comparison) -> Table:
+    table = Table("", f"{of.model} {of.version} and {of.shadow}", title_justify="left")
+    boxes = of.boxes
+    for name, value in (
+        ("calls chosen", f"{of.selected}: {of.compared} compared, {of.failed} failed, {of.dropped} dropped"),
+        ("pictures with the same boxes", _share(of.same_pictures)),
+        ("boxes that are the same", _share(of.same_boxes)),
+        ("boxes in both", f"{boxes['agree']} of one class, {boxes['class_differs']} of two"),
+        ("boxes in one", f"{boxes['missed']} only in {of.version}, {boxes['extra']} only in {of.shadow}"),
+        ("time for a picture", f"{of.version} {_ms(of.first_s)}, {of.shadow} {_ms(of.copy_s)}"),
+        (f"{of.shadow} takes longer by", _range(of.slower_s, 1e3, 2, "ms")),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def _share(of: Interval) -> str:
+    return _range(of, ALL_PERCENT, 1, "%")
+
+
+def _range(of: Interval, scale: float, digits: int, unit: str) -> str:
+    value, low, high = (f"{number * scale:.{digits}f} {unit}" for number in of)
+    return f"{value} ({low} to {high})"
+
+
+def _ms(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{seconds * 1e3:.2f} ms"
 
 
 def _facts(now: Accepted) -> dict[str, Any]:

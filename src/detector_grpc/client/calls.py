@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
+from detector_grpc import headers
 from detector_grpc._gen.detector.v1 import (
     detection_pb2,
     detector_service_pb2,
@@ -179,8 +180,8 @@ class Calls:
     def metadata(self, request_id: str | None = None) -> Metadata:
         """What to send beside the message of a call."""
         entries = {
-            "x-model-version": self.version,  # a gateway routes by metadata and does not look into messages
-            "authorization": self.token and f"Bearer {self.token}",
-            "x-request-id": request_id,
+            headers.PINNED_VERSION: self.version,  # a gateway routes by metadata and does not look into messages
+            headers.AUTHORIZATION: self.token and f"Bearer {self.token}",
+            headers.REQUEST_ID: request_id,
         }
         return tuple((key, value) for key, value in entries.items() if value)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from detector_grpc import headers
 from detector_grpc.errors import Violation
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class CallFailed(Exception):
         # Pairs, whatever the type stubs say.
         trailing = dict(cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ()))
         failure = cls(
-            code=error.code().name, message=error.details() or "", request_id=str(trailing.get("x-request-id", ""))
+            code=error.code().name, message=error.details() or "", request_id=str(trailing.get(headers.REQUEST_ID, ""))
         )
         with contextlib.suppress(DecodeError):  # some proxy's own; code and message stand
             failure._read_details(status_pb2.Status.FromString(cast("bytes", trailing.get(_DETAILS_KEY, b""))))

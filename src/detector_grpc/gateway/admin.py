@@ -1,4 +1,4 @@
-"""What a running Envoy says about itself."""
+"""What a running Envoy says about itself, and how it is told to leave."""
 
 from __future__ import annotations
 
@@ -50,14 +50,31 @@ class Admin:
         text = self._get(f"/stats?filter={quote(pattern)}&format=json")[1]
         return {each["name"]: each["value"] for each in json.loads(text)["stats"] if "name" in each}
 
+    def fail_health_check(self) -> None:
+        """Makes it say that it is not ready, and close each connection with its next answer."""
+        ask(self._address, "POST", "/healthcheck/fail")
+
+    def stop_listening(self) -> None:
+        """Makes it take no more connections; those that it has go on."""
+        ask(self._address, "POST", "/drain_listeners")
+
     def _get(self, path: str) -> tuple[int, bytes]:
-        host, _, port = self._address.rpartition(":")
-        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=TIMEOUT_S)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise SetupInvalid([f"Envoy does not answer at {self._address}: {error}"]) from error
-        finally:
-            connection.close()
+        return ask(self._address, "GET", path)
+
+
+def ask(address: str, method: str, path: str) -> tuple[int, bytes]:
+    """Status and body that Envoy answers at one of its addresses.
+
+    Raises:
+        SetupInvalid: It does not.
+    """
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=TIMEOUT_S)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise SetupInvalid([f"Envoy does not answer at {address}: {error}"]) from error
+    finally:
+        connection.close()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(str(files("detector_grpc")))
 _PAGE = _PACKAGE / "gateway" / "page"
+_OPENAPI = _PACKAGE / "gateway" / "openapi.json"
 _PICTURES = _PACKAGE / "bundled" / "pictures"
 _SWAGGER_UI = openapi_ui_bundles.swagger_ui.static_path
 _REDOC = openapi_ui_bundles.redoc.static_path
@@ -51,11 +52,13 @@ class Assets:
             and modules that import each other are always of one version.
         static: Files by name, which may hold "/".
         pages: HTML pages by name, without suffix.
+        openapi: The description of the REST API.
     """
 
     digest: str
     static: Mapping[str, File]
     pages: Mapping[str, File]
+    openapi: File
 
 
 def read_assets() -> Assets:
@@ -69,7 +72,7 @@ def read_assets() -> Assets:
         path.stem: _file(path.name, Template(path.read_text(encoding="utf-8")).substitute(names).encode())
         for path in _PAGE.glob("*.html")
     }
-    return Assets(digest, static, pages)
+    return Assets(digest, static, pages, _file(_OPENAPI.name, _OPENAPI.read_bytes()))
 
 
 def _file(name: str, body: bytes) -> File:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_INTERNAL = LocalError(13, "INTERNAL", "internal error; the log of the gateway has the cause")
+_INTERNAL = LocalError(13, "INTERNAL", "internal error; the log of the gateway has the cause", "Unexpected.")
 
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -42,14 +42,12 @@ class Sources:
 
     Attributes:
         assets: Files.
-        openapi: The API's description, as JSON.
         health: Asks all servers whether they are ready.
         metrics: Sums the metrics of all servers, as Prometheus text.
         traffic: How calls are shared now, as JSON has it; None where nobody shares them.
     """
 
     assets: Assets
-    openapi: bytes
     health: Callable[[], Coroutine[None, None, HealthReport]]
     metrics: Callable[[], Coroutine[None, None, bytes]]
     traffic: Callable[[], Mapping[str, Any] | None]
@@ -74,8 +72,8 @@ def application(sources: Sources) -> web.Application:
             raise web.HTTPNotFound
         return _sent(request, file, _UNCHANGING)
 
-    async def openapi(_: web.Request) -> web.StreamResponse:
-        return web.Response(body=sources.openapi, content_type="application/json")
+    async def openapi(request: web.Request) -> web.StreamResponse:
+        return _sent(request, assets.openapi, "no-cache")
 
     async def health_(_: web.Request) -> web.StreamResponse:
         report = await health()

@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from detector_grpc import headers
 from detector_grpc.gateway.descriptors import DETECTOR_SERVICE, MODEL_SERVICE, STREAM_METHOD, rest_methods
 from detector_grpc.gateway.template import duration, fill
 from detector_grpc.gateway.traffic import Traffic
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 SERVERS_CLUSTER = "servers"
 PAGES_CLUSTER = "http"
-
-ARM_HEADER = "x-detector-arm"
-SHADOW_HEADER = "x-detector-shadow"
-PIN_HEADER = "x-model-version"
 
 # The path of a call of REST; others do not have it.
 _ORIGINAL_PATH = "x-envoy-original-path"
@@ -58,9 +55,9 @@ def routed(table: Mapping[str, Any]) -> Traffic:
         for arm in route.get("route", {}).get("weighted_clusters", {}).get("clusters", ()):
             told = {each["header"]["key"]: each["header"]["value"] for each in arm["request_headers_to_add"]}
             if arm["weight"]:
-                weights[told[ARM_HEADER]] = arm["weight"]
-            if fraction and SHADOW_HEADER in told:
-                shadow[told[SHADOW_HEADER]] = fraction["default_value"]["numerator"] / _MILLION
+                weights[told[headers.ARM]] = arm["weight"]
+            if fraction and headers.SHADOW in told:
+                shadow[told[headers.SHADOW]] = fraction["default_value"]["numerator"] / _MILLION
     return Traffic(weights, shadow)
 
 
@@ -81,7 +78,7 @@ def _routes(plan: Plan, traffic: Traffic) -> Iterator[Route]:
 
 def _detections(plan: Plan, traffic: Traffic, match: Route, policy: Route) -> Iterator[Route]:
     """Routes of calls that a version answers: pinned by path, else pinned by header, else by weight."""
-    for name, kind, text in ((_ORIGINAL_PATH, "prefix", "/{}/"), (PIN_HEADER, "exact", "{}")):
+    for name, kind, text in ((_ORIGINAL_PATH, "prefix", "/{}/"), (headers.PINNED_VERSION, "exact", "{}")):
         for version in plan.versions:
             pin = {"name": name, "string_match": {kind: text.format(version)}}
             yield {"match": match | {"headers": [pin]}, "route": {"cluster": plan.cluster(version)} | policy}
@@ -99,13 +96,13 @@ def _arms(plan: Plan, traffic: Traffic, shadow: str = "") -> list[Route]:
     """The versions with their weights; what goes to another than `shadow` is marked to be copied to it."""
     arms = []
     for version in plan.versions:
-        told = {ARM_HEADER: version} | ({SHADOW_HEADER: shadow} if shadow not in ("", version) else {})
+        told = {headers.ARM: version} | ({headers.SHADOW: shadow} if shadow not in ("", version) else {})
         arms.append(
             {
                 "name": plan.cluster(version),
                 "weight": traffic.weights.get(version, 0),
                 "request_headers_to_add": _headers(told),
-                "response_headers_to_add": _headers({ARM_HEADER: version}),
+                "response_headers_to_add": _headers({headers.ARM: version}),
             }
         )
     return arms

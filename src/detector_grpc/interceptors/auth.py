@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from detector_grpc import headers
 from detector_grpc.errors import PermissionDenied, Unauthenticated
 from detector_grpc.interceptors.around import AroundInterceptor
 from detector_grpc.interceptors.rpc_classes import OPEN, RpcClass, rpc_class
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from detector_grpc.interceptors.around import Context
 
-AUTHORIZATION_KEY = "authorization"
 _SCHEME = "bearer "
 
 # Where gRPC puts what a verified client certificate says.
@@ -78,7 +78,7 @@ class AuthInterceptor(AroundInterceptor):
 
 
 def _grant(callers: Callers, context: Context) -> Grant:
-    header = dict(context.invocation_metadata() or ()).get(AUTHORIZATION_KEY)
+    header = dict(context.invocation_metadata() or ()).get(headers.AUTHORIZATION)
     if header is not None:
         return _by_token(callers, header if isinstance(header, str) else "")
     identities = _identities(context)
@@ -87,12 +87,12 @@ def _grant(callers: Callers, context: Context) -> Grant:
             return callers.by_identity[identity]
     if identities:
         raise Unauthenticated("the certificate names no caller that this server knows")
-    raise Unauthenticated(f'a bearer token is needed in the metadata key "{AUTHORIZATION_KEY}"')
+    raise Unauthenticated(f'a bearer token is needed in the metadata key "{headers.AUTHORIZATION}"')
 
 
 def _by_token(callers: Callers, header: str) -> Grant:
     if not header.lower().startswith(_SCHEME):
-        raise Unauthenticated(f'the metadata key "{AUTHORIZATION_KEY}" must be "Bearer" and a token')
+        raise Unauthenticated(f'the metadata key "{headers.AUTHORIZATION}" must be "Bearer" and a token')
     # A look-up by digest takes the same time however much of a guessed token is right.
     grant = callers.by_token.get(hashlib.sha256(header[len(_SCHEME) :].strip().encode()).hexdigest())
     if grant is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import grpc
 import grpc.aio
 
+from detector_grpc import headers
 from detector_grpc.interceptors.around import AroundInterceptor
 from detector_grpc.serving.outcome import CURRENT_CALL, Call
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from detector_grpc.interceptors.around import Context
     from detector_grpc.interceptors.later import Later
-
-REQUEST_ID_KEY = "x-request-id"
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -48,19 +47,26 @@ class CallsInterceptor(AroundInterceptor):
     Args:
         later: When the observers are told.
         observers: Told of the end of every call.
+        read_mark: Reads the mark of a copy: the id of the call that it is one of, empty if it is no mark.
     """
 
-    def __init__(self, later: Later, observers: Sequence[Callable[[CallEnd], None]]) -> None:
+    def __init__(
+        self,
+        later: Later,
+        observers: Sequence[Callable[[CallEnd], None]],
+        read_mark: Callable[[str], str] = lambda _: "",
+    ) -> None:
         super().__init__()
         self._later = later
         self._observers = tuple(observers)
+        self._read_mark = read_mark
 
     @asynccontextmanager
     async def around(self, method: str, context: Context) -> AsyncIterator[None]:
         """See AroundInterceptor."""
-        call = Call(method, _request_id(context))
+        call = self._call(method, context)
         CURRENT_CALL.set(call)
-        context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
+        context.set_trailing_metadata(((headers.REQUEST_ID, call.request_id),))
         started = time.perf_counter()
         code = grpc.StatusCode.OK
         try:
@@ -77,10 +83,12 @@ class CallsInterceptor(AroundInterceptor):
             for observe in self._observers:
                 self._later(observe, end)
 
-
-def _request_id(context: Context) -> str:
-    """The caller's id if it is one, else a new one."""
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
-            return value
-    return uuid.uuid4().hex
+    def _call(self, method: str, context: Context) -> Call:
+        told = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        request_id = told.get(headers.REQUEST_ID, "")
+        return Call(
+            method,
+            request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
+            shadow=told.get(headers.SHADOW, ""),
+            copy_of=self._read_mark(told[headers.COPY_OF]) if headers.COPY_OF in told else "",
+        )

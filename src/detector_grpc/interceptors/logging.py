@@ -28,6 +28,8 @@ def log_call(end: CallEnd) -> None:
         "model": call.model,
         "version": call.version,
     }
+    if call.copy_of:
+        fields["copy_of"] = call.copy_of
     if call.frames:
         fields["frames"] = dict(call.frames)
     record = log.makeRecord(log.name, level, __file__, 0, "call", (), None, extra=fields)

@@ -117,7 +117,7 @@ class Metrics:
     def count_unobserved(self, end: CallEnd) -> None:
         """Counts a detection call that ended without an outcome of its own: refused early, left early, or a stream."""
         call = end.call
-        if not call.observed and rpc_class(call.method) == "infer":
+        if not call.observed and not call.copy_of and rpc_class(call.method) == "infer":
             self._requests.labels(call.model, call.version, end.code.name.lower()).inc()
 
     def _count(self, call: Call, status: str, duration_s: float, timing: Timing | None) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, image_pb2, model_service_pb2, stream_pb2
 from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.serving.options import MAX_DETECTIONS, DetectOptions, RequestedOptions
-from detector_grpc.serving.pipeline import EncodedImage, Image, RawImage, Result, Timing
+from detector_grpc.serving.pipeline import EncodedImage, Image, PictureRequest, RawImage, Result, Timing
 from detector_grpc.serving.registry import ModelState, ModelVersion
 from detector_grpc.vision.draw import LabelledBox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from detector_grpc.vision.decode import PixelFormat
 
@@ -22,7 +22,7 @@ MAX_SIDE_PX = 65535
 MAX_NAMES = 1000
 MAX_NAME_LENGTH = 256
 
-_PIXEL_FORMATS: dict[int, PixelFormat] = {
+PIXEL_FORMATS: Mapping[image_pb2.PixelFormat, PixelFormat] = {
     image_pb2.PIXEL_FORMAT_RGB24: "RGB24",
     image_pb2.PIXEL_FORMAT_BGR24: "BGR24",
     image_pb2.PIXEL_FORMAT_GRAY8: "GRAY8",
@@ -35,15 +35,7 @@ _STATES = {
 }
 
 
-class DetectCall(NamedTuple):
-    """A checked DetectRequest."""
-
-    image: Image
-    source_wh: tuple[int, int] | None
-    options: RequestedOptions
-
-
-def parse_detect(request: detector_service_pb2.DetectRequest) -> DetectCall:
+def parse_detect(request: detector_service_pb2.DetectRequest) -> PictureRequest:
     """Checks everything that can be checked without the model and the pixels.
 
     Raises:
@@ -54,7 +46,7 @@ def parse_detect(request: detector_service_pb2.DetectRequest) -> DetectCall:
     options = requested_options(request.options, violations)
     if violations or image is None:
         raise InvalidRequest(violations)
-    return DetectCall(image, source_wh, options)
+    return PictureRequest(image, source_wh, options)
 
 
 def picture(
@@ -138,9 +130,9 @@ def _image(image: image_pb2.Image, violations: list[Violation]) -> Image | None:
         case "encoded":
             return EncodedImage(image.encoded)
         case "raw":
-            pixel_format = _PIXEL_FORMATS.get(image.raw.format)
+            pixel_format = PIXEL_FORMATS.get(image.raw.format)
             if pixel_format is None:
-                known = ", ".join(_PIXEL_FORMATS.values())
+                known = ", ".join(PIXEL_FORMATS.values())
                 violations.append(Violation("image.raw.format", f"must be one of {known}, got {image.raw.format}"))
                 return None
             return RawImage(image.raw.data, image.raw.size.width, image.raw.size.height, pixel_format)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from detector_grpc import headers
 from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorServiceServicer
 from detector_grpc.errors import InvalidRequest, ReceiveTimeout, ShuttingDown, Violation
 from detector_grpc.rpc import convert
 from detector_grpc.rpc.body import is_picture
-from detector_grpc.rpc.metadata import PINNED_VERSION_KEY, pinned_version, routed_version
+from detector_grpc.rpc.metadata import pinned_version, routed_version
 from detector_grpc.rpc.pictures import Pictures, annotate_answer, detect_answer, predict_answer
 from detector_grpc.rpc.predict_messages import for_rest, parse_rest
 from detector_grpc.rpc.stream import DetectStream
@@ -75,7 +76,7 @@ class DetectorService(DetectorServiceServicer):
         """See the contract."""
         answer = await self._answer_rest(request, context, annotate_answer)
         # A JPEG cannot say who has looked at it.
-        await context.send_initial_metadata(((PINNED_VERSION_KEY, CURRENT_CALL.get().version),))
+        await context.send_initial_metadata(((headers.PINNED_VERSION, CURRENT_CALL.get().version),))
         return answer
 
     async def _answer_rest(self, request: RestRequest, context: Context, render: Render[T]) -> T:

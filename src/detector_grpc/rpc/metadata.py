@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from detector_grpc import headers
+
 if TYPE_CHECKING:
     import grpc.aio
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
-PINNED_VERSION_KEY = "x-model-version"
-ARM_KEY = "x-detector-arm"
-
 
 def pinned_version(context: Context) -> str:
     """The version that the caller asks for; empty for none."""
-    return _value(context, PINNED_VERSION_KEY)
+    return _value(context, headers.PINNED_VERSION)
 
 
 def routed_version(context: Context, model: str, default_model: str) -> str:
@@ -24,7 +23,7 @@ def routed_version(context: Context, model: str, default_model: str) -> str:
 
     Arms are versions of the default model: the gateway cannot see that a request names another.
     """
-    arm = _value(context, ARM_KEY) if model in ("", default_model) else ""
+    arm = _value(context, headers.ARM) if model in ("", default_model) else ""
     return pinned_version(context) or arm
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -13,7 +14,6 @@ from detector_grpc.rpc.metadata import deadline, routed_version
 from detector_grpc.rpc.predict_messages import annotated, check_annotatable, predict_response
 from detector_grpc.rpc.status import code_of
 from detector_grpc.serving.outcome import CURRENT_CALL, Outcome
-from detector_grpc.serving.pipeline import EncodedImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
     from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectResponse
     from detector_grpc._gen.detector.v1.predict_pb2 import PredictResponse
-    from detector_grpc.rpc.convert import DetectCall
     from detector_grpc.rpc.metadata import Context
     from detector_grpc.rpc.stream_frames import Served
     from detector_grpc.serving.outcome import Call
-    from detector_grpc.serving.pipeline import Image, Result
+    from detector_grpc.serving.pipeline import Image, PictureRequest, Result
     from detector_grpc.serving.registry import LoadedModel, Registry
     from detector_grpc.serving.scheduler import Scheduler
 
@@ -71,7 +70,7 @@ class Picture:
         self._context = context
         self._call = CURRENT_CALL.get()
         self._loaded: LoadedModel | None = None
-        self._encoded: bytes | None = None
+        self._request: PictureRequest | None = None
         self._result: Result | None = None
 
     def choose(self, model: str, version: str) -> None:
@@ -84,11 +83,11 @@ class Picture:
         found, self._loaded = self._registry.ready(model, version)
         self._call.model, self._call.version = found.model, found.version
 
-    async def answer(self, parsed: DetectCall, render: Render[T]) -> T:
+    async def answer(self, parsed: PictureRequest, render: Render[T]) -> T:
         """Waits for a worker, which does all the work."""
         loaded = self._loaded
         assert loaded is not None  # noqa: S101 - for mypy
-        self._encoded = parsed.image.data if isinstance(parsed.image, EncodedImage) else None
+        self._request = parsed
         # No await since `choose`: from the moment that it is chosen, the model is known to be used.
         work = partial(_look, loaded, parsed, render, self._call)
         flow = self._call.caller, "calls"
@@ -97,8 +96,11 @@ class Picture:
 
     def outcome(self, status: str, duration_s: float, error: BaseException | None) -> Outcome:
         """What became of it."""
-        digest = "" if self._loaded is None else self._loaded.signature.digest
-        return Outcome(self._call, status, duration_s, self._encoded, self._result, digest, error)
+        outcome = Outcome(self._call, status, duration_s, self._request, self._result, error=error)
+        if self._loaded is None:
+            return outcome
+        loaded = self._loaded
+        return replace(outcome, model_digest=loaded.signature.digest, class_names=loaded.spec.class_names)
 
 
 def detect_answer(loaded: LoadedModel, _: Image, result: Result, call: Call) -> DetectResponse:
@@ -124,7 +126,9 @@ def annotate_answer(loaded: LoadedModel, image: Image, result: Result, _: Call) 
     return annotated(loaded.pipeline.upright(image), result, loaded.spec.class_names)
 
 
-def _look(loaded: LoadedModel, parsed: DetectCall, render: Render[T], call: Call, queue_s: float) -> tuple[T, Result]:
+def _look(
+    loaded: LoadedModel, parsed: PictureRequest, render: Render[T], call: Call, queue_s: float
+) -> tuple[T, Result]:
     """All the work, on a worker thread."""
     result = loaded.pipeline.detect(parsed.image, parsed.options, parsed.source_wh, queue_s)
     return render(loaded, parsed.image, result, call), result

@@ -11,7 +11,7 @@ from detector_grpc._gen.detector.v1 import detection_pb2, predict_pb2
 from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.rpc import convert
 from detector_grpc.rpc.body import read_body
-from detector_grpc.serving.pipeline import EncodedImage
+from detector_grpc.serving.pipeline import EncodedImage, PictureRequest
 from detector_grpc.vision.draw import draw_boxes
 from detector_grpc.vision.encode import MAX_JPEG_SIDE_PX, encode_jpeg
 
@@ -34,7 +34,7 @@ class RestCall(NamedTuple):
 
     model: str
     version: str
-    detect: convert.DetectCall
+    detect: PictureRequest
 
 
 def parse_rest(request: RestRequest) -> RestCall:
@@ -57,7 +57,7 @@ def parse_rest(request: RestRequest) -> RestCall:
     requested = convert.requested_options(options, violations)
     if violations:
         raise for_rest(InvalidRequest(violations))
-    return RestCall(model, version, convert.DetectCall(EncodedImage(body.picture), None, requested))
+    return RestCall(model, version, PictureRequest(EncodedImage(body.picture), None, requested))
 
 
 def for_rest(error: InvalidRequest) -> InvalidRequest:

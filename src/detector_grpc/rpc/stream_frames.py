@@ -16,7 +16,7 @@ from detector_grpc.rpc.status import code_of
 from detector_grpc.serving.frame_jobs import FrameJobs
 from detector_grpc.serving.frames import Delivery, DropReason, Frame, FrameBook
 from detector_grpc.serving.outcome import Outcome
-from detector_grpc.serving.pipeline import EncodedImage, Image, Result
+from detector_grpc.serving.pipeline import PictureRequest, Result
 from detector_grpc.serving.turns import Priority
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from detector_grpc._gen.detector.v1 import stream_pb2
     from detector_grpc.rpc.stream_messages import StreamConfig
     from detector_grpc.serving.budget import Shares
-    from detector_grpc.serving.options import RequestedOptions
     from detector_grpc.serving.outcome import Call
     from detector_grpc.serving.registry import LoadedModel
     from detector_grpc.serving.scheduler import Scheduler
@@ -71,9 +70,7 @@ class Served(NamedTuple):
 
 
 class _Picture(NamedTuple):
-    image: Image
-    source_wh: tuple[int, int] | None
-    options: RequestedOptions
+    request: PictureRequest
     size_bytes: int
 
 
@@ -164,7 +161,7 @@ class StreamFrames:
         else:
             arrived = time.monotonic()
             if await self._reserve(size_bytes):
-                held.picture = _Picture(parsed.image, parsed.source_wh, self.options, size_bytes)
+                held.picture = _Picture(PictureRequest(parsed.image, parsed.source_wh, self.options), size_bytes)
                 self._book.accept(held, arrived)
                 self._jobs.look_at_more()
             else:
@@ -188,7 +185,7 @@ class StreamFrames:
         return self._room.try_reserve(size_bytes)
 
     def _begin(self, held: Held, queue_s: float) -> Callable[[], Detected]:
-        return partial(_detect, self._loaded, cast("_Picture", held.picture), queue_s)
+        return partial(_detect, self._loaded, cast("_Picture", held.picture).request, queue_s)
 
     def _settled(self, frame: Frame[Held]) -> None:
         picture, frame.payload.picture = frame.payload.picture, None
@@ -201,9 +198,10 @@ class StreamFrames:
                 call=self._call,
                 status=code_of(error).name.lower(),
                 duration_s=time.monotonic() - frame.arrived,
-                encoded=picture.image.data if picture and isinstance(picture.image, EncodedImage) else None,
+                request=picture.request if picture else None,
                 result=outcome.result if isinstance(outcome, Detected) else None,
                 model_digest=self._loaded.signature.digest,
+                class_names=self._loaded.spec.class_names,
                 error=error,
                 frame_id=frame.payload.frame_id,
                 dropped=outcome if isinstance(outcome, DropReason) else None,
@@ -225,7 +223,7 @@ class StreamFrames:
             log.error("frame failed", exc_info=error, extra=fields)
 
 
-def _detect(loaded: LoadedModel, picture: _Picture, queue_s: float) -> Detected:
+def _detect(loaded: LoadedModel, request: PictureRequest, queue_s: float) -> Detected:
     """All the work of one frame, on a worker thread."""
-    result = loaded.pipeline.detect(picture.image, picture.options, picture.source_wh, queue_s)
+    result = loaded.pipeline.detect(request.image, request.options, request.source_wh, queue_s)
     return Detected(stream_messages.detected(result, loaded.spec.class_names), result)

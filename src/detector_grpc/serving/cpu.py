@@ -1,10 +1,15 @@
-"""How many processors this process may really use."""
+"""Which processors this process may really use, and which of its threads get them first."""
 
 from __future__ import annotations
 
 import math
 import os
+import sys
+import threading
 from pathlib import Path
+
+# As `nice` counts: about a tenth of the time of a thread that has not stood back, where both want all of it.
+_STOOD_BACK = 10
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -21,6 +26,12 @@ def cpu_limit(cgroup: Path = CGROUP) -> int:
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
     return max(1, min(affinity, math.floor(quota) if quota is not None else affinity))
+
+
+def stand_back() -> None:
+    """Has the system prefer all other threads of the process to the calling one, where it can tell them apart."""
+    if sys.platform == "linux":  # elsewhere the number of a thread means nothing to it
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _STOOD_BACK)
 
 
 def _quota(cgroup: Path) -> float | None:

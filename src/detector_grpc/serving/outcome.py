@@ -13,7 +13,7 @@ from detector_grpc.serving.frames import DropReason
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from detector_grpc.serving.pipeline import Result
+    from detector_grpc.serving.pipeline import PictureRequest, Result
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ class Call:
         caller: Name of the caller as the credentials prove it.
         model: Name of the model that was chosen; empty before.
         version: Name of the version that was chosen; empty before.
+        shadow: Version that is to get a copy of the call; empty for none.
+        copy_of: Id of the request that this one is a copy of; empty where it is none. Copies are not observed.
         observed: Whether an Outcome told of the call as a whole.
         frames: Of a stream, how many frames there were by what became of them; see `frame_outcome`.
     """
@@ -40,6 +42,8 @@ class Call:
     caller: str = ANONYMOUS
     model: str = ""
     version: str = ""
+    shadow: str = ""
+    copy_of: str = ""
     observed: bool = False
     frames: Counter[str] = field(default_factory=Counter)
 
@@ -55,9 +59,10 @@ class Outcome:
         call: The call it belongs to.
         status: Canonical code in lower case, e.g. "ok" or "invalid_argument".
         duration_s: Seconds from the picture's arrival to its answer.
-        encoded: The picture file as sent; None where raw pixels were sent, or the call failed before it was read.
+        request: The picture as sent, and what was asked for; None where the call failed before it was read.
         result: What was found; None unless status is "ok" and the frame was not dropped.
         model_digest: Digest of the model file that answered; empty where none did.
+        class_names: Names by class_id of the model that answered; empty where none did.
         error: What went wrong; None where status is "ok".
         frame_id: The caller's number of the frame; None where the picture is none of a stream.
         dropped: Why the frame was not looked at; None where it was.
@@ -66,9 +71,10 @@ class Outcome:
     call: Call
     status: str
     duration_s: float
-    encoded: bytes | None = field(default=None, repr=False)
+    request: PictureRequest | None = field(default=None, repr=False)
     result: Result | None = None
     model_digest: str = ""
+    class_names: Sequence[str] = field(default=(), repr=False)
     error: BaseException | None = None
     frame_id: int | None = None
     dropped: DropReason | None = None
@@ -99,6 +105,8 @@ class Observers:
             outcome.call.observed = True
         else:
             outcome.call.frames[frame_outcome(outcome)] += 1
+        if outcome.call.copy_of:
+            return
         for observe in self._observers:
             try:
                 observe(outcome)

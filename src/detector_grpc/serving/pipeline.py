@@ -53,6 +53,20 @@ class RawImage:
 Image = EncodedImage | RawImage
 
 
+class PictureRequest(NamedTuple):
+    """One picture, and what its caller asks for.
+
+    Attributes:
+        image: The picture.
+        source_wh: Size of the upright picture before its caller shrank it, in whose pixels boxes are; None: as sent.
+        options: How detections are chosen.
+    """
+
+    image: Image
+    source_wh: tuple[int, int] | None
+    options: RequestedOptions
+
+
 class Timing(NamedTuple):
     """Seconds that the parts took."""
 

@@ -1,7 +1,8 @@
 """Who gets a worker, and when: a bounded queue in front of a fixed number of threads.
 
 Jobs belong to flows, which take turns: callers do, and of each caller its calls together and its streams together.
-What runs is never interrupted, so while interactive work keeps coming, batch work leaves it a worker.
+What runs is never interrupted, so while interactive work keeps coming, batch work leaves it a worker; and it runs on
+threads of its own, which the system lets wait for others.
 
 States of a job, and all the ways between them:
 
@@ -26,12 +27,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
+from detector_grpc.serving.cpu import stand_back
 from detector_grpc.serving.turns import Priority, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from detector_grpc.serving.turns import Flow
+from detector_grpc.serving.turns import Flow
 
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[float], Any]"
@@ -59,7 +61,7 @@ class Scheduler:
     """Runs jobs on worker threads. Belongs to one event loop.
 
     Args:
-        workers: Number of threads.
+        workers: Most jobs that run at once.
         max_queue: Most jobs of one flow that may wait.
         clock: Seconds, monotonic; the clock that deadlines are told in.
 
@@ -72,7 +74,10 @@ class Scheduler:
         self.shed: Counter[str] = Counter()
         self._max_queue = max_queue
         self._clock = clock
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
+        self._threads = {
+            Priority.INTERACTIVE: ThreadPoolExecutor(workers, "worker"),
+            Priority.BATCH: ThreadPoolExecutor(workers, "batch-worker", initializer=stand_back),
+        }
         self._waiting = Turns[_Job]()
         self._unfinished: set[_Job] = set()
         self._running = Counter[Priority]()
@@ -153,7 +158,8 @@ class Scheduler:
         self._closed = True
         while self._unfinished:
             await self._finished.wait()
-        self._threads.shutdown(wait=False)
+        for threads in self._threads.values():
+            threads.shutdown(wait=False)
 
     def _fill(self) -> None:
         """Gives free workers the jobs whose turn it is."""
@@ -171,7 +177,7 @@ class Scheduler:
                 self._end(job)
             else:
                 self._running[job.priority] += 1
-                self._threads.submit(self._run, job, job.choose(), now)
+                self._threads[job.priority].submit(self._run, job, job.choose(), now)
 
     def _run(self, job: _Job, work: Work, began: float) -> None:
         """Does the work; the only method that runs on a worker thread."""

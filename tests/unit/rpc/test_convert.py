@@ -15,7 +15,7 @@ from detector_grpc.rpc import convert
 from detector_grpc.serving.inputs import ImageInput
 from detector_grpc.serving.layouts import Layout
 from detector_grpc.serving.options import DetectOptions, RequestedOptions
-from detector_grpc.serving.pipeline import EncodedImage, Pipeline, RawImage, Result, Timing
+from detector_grpc.serving.pipeline import EncodedImage, PictureRequest, Pipeline, RawImage, Result, Timing
 from detector_grpc.serving.registry import LoadedModel, ModelState, ModelVersion
 from detector_grpc.serving.repository import stored
 from detector_grpc.serving.spec import ModelSpec
@@ -36,7 +36,7 @@ def violations(message: detector_service_pb2.DetectRequest) -> list[tuple[str, s
 
 def test_what_is_unset_stays_unset() -> None:
     parsed = convert.parse_detect(detector_service_pb2.DetectRequest(image=ENCODED))
-    assert parsed == convert.DetectCall(EncodedImage(b"picture"), None, RequestedOptions())
+    assert parsed == PictureRequest(EncodedImage(b"picture"), None, RequestedOptions())
 
 
 def test_zero_and_false_are_values() -> None:

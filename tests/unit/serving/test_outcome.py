@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from detector_grpc.serving.options import RequestedOptions
 from detector_grpc.serving.outcome import Call, Observers, Outcome
+from detector_grpc.serving.pipeline import EncodedImage, PictureRequest
 
 if TYPE_CHECKING:
     import pytest
@@ -35,4 +37,13 @@ def test_an_observer_that_fails_is_logged_and_the_next_is_told(caplog: pytest.Lo
 
 
 def test_the_picture_is_not_in_the_text_of_an_outcome() -> None:
-    assert "secret pixels" not in repr(Outcome(Call("/a/B", "id-1"), "ok", 0.1, encoded=b"secret pixels"))
+    request = PictureRequest(EncodedImage(b"secret pixels"), None, RequestedOptions())
+    assert "secret pixels" not in repr(Outcome(Call("/a/B", "id-1"), "ok", 0.1, request))
+
+
+def test_nobody_is_told_of_a_copy() -> None:
+    told: list[Outcome] = []
+    copy = Outcome(Call("/a/B", "id-1", copy_of="id-0"), "ok", 0.1)
+    Observers([told.append])(copy)
+    assert not told
+    assert copy.call.observed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import sys
 import threading
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -460,6 +462,18 @@ async def test_batch_work_leaves_a_worker_while_interactive_work_keeps_coming() 
     for gate in gates:
         gate.open()
     await asyncio.gather(*tasks)
+    await scheduler.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own only there")
+async def test_the_system_prefers_interactive_work() -> None:
+    def priority(_: float) -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    scheduler = Scheduler(1, 1)
+    batch = await scheduler.submit_chosen(lambda: priority, (), Priority.BATCH)
+    interactive = await scheduler.submit(priority)
+    assert (batch, interactive) == (10, os.getpriority(os.PRIO_PROCESS, 0))
     await scheduler.close()
 
 

@@ -159,7 +159,7 @@ function chip({ id, name, count, best }) {
   element.style.setProperty("--color", colorOf(id));
   const figures = document.createElement("span");
   figures.textContent = count > 1 ? `${count} × up to ${percent(best)}` : percent(best);
-  element.append(figures);
+  element.append(" ", figures);
   return element;
 }
 

@@ -1,0 +1,1 @@
+"""Processes that belong together: started, kept running, heard, and stopped in order."""

@@ -1,0 +1,13 @@
+"""Keys of metadata, which are headers of HTTP, too: what callers, gateway and servers say around the messages."""
+
+# Of callers.
+AUTHORIZATION = "authorization"
+REQUEST_ID = "x-request-id"
+PINNED_VERSION = "x-model-version"
+
+# Of the gateway, which lets nobody else say them: the version that the weights chose, and the one that gets a copy.
+ARM = "x-detector-arm"
+SHADOW = "x-detector-shadow"
+
+# Of servers: what a call is a copy of, by a mark that only they can make.
+COPY_OF = "x-detector-copy-of"
