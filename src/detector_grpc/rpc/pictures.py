@@ -79,7 +79,7 @@ class Picture:
         Raises:
             DetectorError: It is not here, or not ready.
         """
-        version = version or routed_version(self._context, model, self._registry.default_model)
+        version = version or routed_version(self._context, model, self._registry)
         found, self._loaded = self._registry.ready(model, version)
         self._call.model, self._call.version = found.model, found.version
 

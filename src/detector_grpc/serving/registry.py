@@ -138,6 +138,11 @@ class Registry:
             raise VersionLoading(found.model, found.version)
         raise VersionFailed(found.model, found.version)
 
+    def first_ready(self, versions: Sequence[str]) -> str:
+        """The first of these versions of the default model that is READY, else the first of them."""
+        found = ((version, self.get(self.default_model, version)) for version in versions)
+        return next((version for version, held in found if held is not None and held.loaded is not None), versions[0])
+
     def get(self, model: str, version: str) -> ModelVersion | None:
         """The version of exactly these names, if it is held."""
         return self._versions.get((model, version))
