@@ -104,6 +104,18 @@ def test_only_the_gateway_chooses_calls_and_only_servers_mark_copies(gateway: Ga
     assert total(gateway, COPIES) == before[0]
 
 
+def test_calls_that_choose_their_version_themselves_are_not_copied(gateway: Gateway, picture: bytes) -> None:
+    gateway.share(shadow={"v2": 1.0}, v1=100)
+    before = total(gateway, COPIES)
+    with connected(gateway.address) as client:
+        client.detect(encoded_request(picture, version="v2"))
+        client.detect(encoded_request(picture, version="v1"))
+        client.detect(encoded_request(picture), metadata=((headers.PINNED_VERSION, "v1"),))
+        client.detect(encoded_request(picture))
+    wait_until(lambda: total(gateway, COPIES) > before, "the copy of the last one")
+    assert total(gateway, COPIES) == before + 1
+
+
 def test_compare_says_how_far_they_agree(gateway: Gateway, picture: bytes) -> None:
     gateway.share(shadow={"v2": 1.0}, v1=100)
     already = total(gateway, COPIES)

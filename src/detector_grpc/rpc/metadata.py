@@ -27,7 +27,7 @@ def routed_version(context: Context, model: str, registry: Registry) -> str:
     in its place stand behind it.
     """
     pinned = pinned_version(context)
-    if pinned or model not in ("", registry.default_model):
+    if pinned or not registry.is_default_model(model):
         return pinned
     return registry.first_ready(_value(context, headers.ARM).split(","))
 

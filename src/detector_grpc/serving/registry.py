@@ -104,6 +104,10 @@ class Registry:
         """Whether the version that answers where nothing is named is held."""
         return (self.default_model, self.default_version) in self._versions
 
+    def is_default_model(self, model: str) -> bool:
+        """Whether a call that names this model, or by an empty name none, means the default one."""
+        return model in ("", self.default_model)
+
     def is_default(self, model: str, version: str) -> bool:
         """Whether calls that name nothing mean this version."""
         return (model, version) == (self.default_model, self.default_version)
