@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import grpc
 from openapi import openapi
 
 from detector_grpc import settings
+from detector_grpc.gateway.local_errors import LOCAL_ERRORS
 from detector_grpc.rpc.status import CODES, INTERNAL_REASON, UNIMPLEMENTED_REASON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,6 +63,17 @@ names is our fault: INTERNAL, and nothing but the request's id.
 """
 
 
+GATEWAY_ERRORS = """
+## Errors of the gateway
+
+What Envoy refuses itself reaches callers of REST in the same shape, with `ErrorInfo` alone, and callers of gRPC as a
+status.
+
+| HTTP | reason | code | when |
+|---|---|---|---|
+"""
+
+
 def configuration() -> str:
     """docs/configuration.md."""
     rows = []
@@ -72,7 +89,13 @@ def errors() -> str:
     rows = [f"| `{error.reason}` | {code.name} | {_meaning(error.__doc__)} |" for error, code in CODES.items()]
     rows.append(f"| `{UNIMPLEMENTED_REASON}` | UNIMPLEMENTED | The contract has the method, this server not yet. |")
     rows.append(f"| `{INTERNAL_REASON}` | INTERNAL | Unexpected; the server's log has the cause. |")
-    return ERRORS + "\n".join(rows) + "\n"
+    return ERRORS + "\n".join(rows) + "\n" + GATEWAY_ERRORS + "\n".join(_gateway_errors()) + "\n"
+
+
+def _gateway_errors() -> Iterator[str]:
+    codes = {code.value[0]: code.name for code in grpc.StatusCode}
+    for status, error in LOCAL_ERRORS.items():
+        yield f"| {status} | `{error.reason}` | {codes[error.code]} | {error.meaning} |"
 
 
 def _meaning(docstring: str | None) -> str:

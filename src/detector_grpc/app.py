@@ -127,6 +127,7 @@ def gateway_plan(settings: Settings) -> Plan:
         admin_port=gateway.admin_port,
         http=address("127.0.0.1", gateway.http_port),
         servers=settings.server_addresses,
+        failover=gateway.failover,
         cors_origins=gateway.cors_origins,
         max_message_bytes=limits.max_message_bytes,
         margin_bytes=TRANSPORT_MARGIN_BYTES,

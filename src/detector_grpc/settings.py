@@ -173,6 +173,11 @@ class GatewaySettings(_Section):
         description="Versions of the default model among which traffic can be shared. Unset: those that there are when "
         "the gateway starts.",
     )
+    failover: bool = Field(
+        default=False,
+        description="Whether other versions answer in place of the one that the weights chose, where no server has it "
+        "ready. Pins are never answered by another version.",
+    )
     cors_origins: Words = Field(
         ("http://localhost:*", "http://127.0.0.1:*"),
         description="Origins whose pages may call; `:*` at the end is any port, `*` alone any origin.",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from support.calls import wait_until
 from support.gateways import running_gateway
-from support.load import Load
+from support.load import PICTURE, Load
+
+from detector_grpc.client import Detector
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,3 +59,46 @@ def test_servers_stop_one_after_the_other_under_load(tmp_path: Path, full: bool)
 
     print(f"SIGTERM of all of two servers, {rounds} times: {load}")
     assert not load.failed
+
+
+def test_streams_keep_their_version_while_servers_stop_and_weights_change(tmp_path: Path, full: bool) -> None:  # noqa: FBT001
+    rounds, cameras = 3 if full else 1, 10
+    key = tmp_path / "key"
+    key.write_bytes(bytes(range(32)))
+    settings = {"server_drain_wait_s": DRAIN_WAIT_S, "streams_resume_key_file": key}
+    with running_gateway(tmp_path, servers=2, **settings) as gateway:
+        gateway.share(v1=50, v2=50)
+        stopping = threading.Event()
+        seen: list[list[tuple[int, int]]] = [[] for _ in range(cameras)]
+
+        def follow(camera: int) -> None:
+            """Sends frames one after the other, and notes of each answer its frame and the version's class."""
+            frames = (PICTURE for _ in iter(lambda: stopping.wait(0.02), True))  # noqa: FBT003 - until it is told
+            with Detector(gateway.address) as detector, detector.stream(frames, mode="lossless") as answers:
+                for answer in answers:
+                    assert answer.result is not None, answer
+                    seen[camera].append((answer.frame_id, int(answer.result.class_id[0])))
+
+        threads = [threading.Thread(target=follow, args=(camera,)) for camera in range(cameras)]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in range(rounds * 2):
+                wait_until(lambda: all(seen), "answers of all streams")
+                gateway.share(v1=number % 2, v2=1 - number % 2)
+                gateway.servers[number % 2].send(signal.SIGTERM)
+                assert gateway.servers[number % 2].wait() == 0
+                gateway.start_again(number % 2)
+        finally:
+            stopping.set()
+            for thread in threads:
+                thread.join()
+
+    print(
+        f"SIGTERM of all of two servers, {rounds} times: {sum(map(len, seen))} frames of {cameras} streams, none lost"
+    )
+    for answers in seen:
+        ids = [frame_id for frame_id, _ in answers]
+        assert ids == list(range(1, len(ids) + 1))
+        assert len({version for _, version in answers}) == 1
+    assert {answers[0][1] for answers in seen} == {1, 2}

@@ -32,13 +32,11 @@ if TYPE_CHECKING:
 PICTURE = png(np.zeros((64, 64, 3), np.uint8))
 REQUEST = encoded_request(PICTURE)
 ORIGIN = "http://localhost:3000"
-RECEIVE_TIMEOUT_S = 1.0
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    plan = {"receive_timeout_s": RECEIVE_TIMEOUT_S, "request_timeout_s": RECEIVE_TIMEOUT_S}
-    with running_gateway(tmp_path_factory.mktemp("gateway"), servers=2, plan=plan) as gateway:
+    with running_gateway(tmp_path_factory.mktemp("gateway"), servers=2) as gateway:
         yield gateway
 
 
@@ -223,12 +221,17 @@ class TestStream:
                 stream.send(config())
                 assert stream.ready().version == client.detect(REQUEST, name).version
 
-    def test_lives_longer_than_any_call_may(self, client: Client) -> None:
-        with Stream(client) as stream:
+    def test_lives_longer_than_any_call_may(self, tmp_path: Path) -> None:
+        timeouts = {"receive_timeout_s": 0.5, "request_timeout_s": 0.5}
+        with (
+            running_gateway(tmp_path, plan=timeouts) as gateway,
+            connected(gateway.address) as client,
+            Stream(client) as stream,
+        ):
             stream.send(config(), frame(1, PICTURE))
             stream.ready()
             assert stream.result().frame_id == 1
-            time.sleep(2 * RECEIVE_TIMEOUT_S)  # the time is what is tested
+            time.sleep(1.5)  # longer than both
             stream.send(frame(2, PICTURE))
             assert stream.result().frame_id == 2
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 import numpy as np
 import pytest
-from support.calls import connected, encoded_request, failure
+from support.calls import connected, encoded_request, failure, wait_until
 from support.gateways import running_gateway
 from support.pictures import png
 
@@ -101,3 +101,33 @@ def test_the_arm_is_in_a_header_of_the_answer(client: Client) -> None:
 def test_orders_to_servers_are_not_routed(client: Client) -> None:
     for order in (lambda: client.load("v1"), lambda: client.unload("v1")):
         assert failure(order).code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def calls_logged(gateway: Gateway, request_id: str, calls: int) -> Counter[tuple[str | None, str | None]]:
+    """Arm and mark of the calls that have this id, as Envoy's log has them."""
+    wait_until(lambda: len(gateway.envoy.log(request_id=request_id)) >= calls, f"lines of {calls} calls")
+    return Counter((line["arm"], line["shadow"]) for line in gateway.envoy.log(request_id=request_id))
+
+
+def test_the_marked_share_of_the_calls_that_go_elsewhere_is_as_told_whatever_the_weights(
+    gateway: Gateway, client: Client
+) -> None:
+    gateway.share(v1=80, v2=20, shadow={"v2": 0.1})
+    calls, share = 2000, 0.1
+
+    answered = arms(client, calls, (("x-request-id", "marked"),))
+
+    logged = calls_logged(gateway, "marked", calls)
+    assert logged.keys() == {("v1", None), ("v1", "v2"), ("v2", None)}
+    assert abs(answered["v2"] - calls * 0.2) <= 3 * (calls * 0.2 * 0.8) ** 0.5
+    assert abs(logged["v1", "v2"] - answered["v1"] * share) <= 3 * (answered["v1"] * share * (1 - share)) ** 0.5
+
+
+def test_pinned_calls_are_not_marked_and_marks_of_callers_are_not_heard(gateway: Gateway, client: Client) -> None:
+    gateway.share(v1=100, shadow={"v2": 1.0})
+    arms(client, 20, (("x-model-version", "v1"), ("x-request-id", "pinned")))
+    gateway.share(v1=100)
+    arms(client, 20, (("x-detector-shadow", "v2"), ("x-request-id", "by the caller")))
+
+    assert calls_logged(gateway, "pinned", 20) == {(None, None): 20}
+    assert calls_logged(gateway, "by the caller", 20) == {("v1", None): 20}

@@ -112,11 +112,11 @@ class Gateway:
     def url(self) -> str:
         return f"http://{self.address}"
 
-    def wait_until_healthy(self, servers: int) -> None:
-        """Waits until so many servers are healthy in every cluster."""
+    def wait_until_healthy(self, servers: int, *versions: str) -> None:
+        """Waits until Envoy finds so many servers healthy by these versions; without any, by all, and as a whole."""
         plan = self.state.plan()
-        names = ["servers", *map(plan.cluster, plan.versions)]
-        wanted = {f"cluster.{name}.membership_healthy": servers for name in names}
+        clusters = list(map(plan.cluster, versions or plan.versions)) + ([] if versions else ["servers"])
+        wanted = {f"cluster.{name}.membership_healthy": servers for name in clusters}
         wait_until(lambda: wanted.items() <= self.admin.stats("membership_healthy").items(), f"healthy: {wanted}")
 
     def start_again(self, index: int) -> None:
@@ -147,6 +147,7 @@ def plan_for(servers: Sequence[str], **changes: Any) -> Plan:
         admin_port=0,
         http=NOWHERE,
         servers=tuple(servers),
+        failover=False,
         cors_origins=gateway.cors_origins,
         max_message_bytes=limits.max_message_bytes,
         margin_bytes=TRANSPORT_MARGIN_BYTES,

@@ -77,21 +77,14 @@ def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
         max_body_bytes=plan.max_body_bytes,
         local_errors=local_errors(plan.max_body_bytes),
     )
-    health_names = {SERVERS_CLUSTER: ""} | {
-        plan.cluster(version): f"models/{plan.model}/versions/{version}" for version in plan.versions
-    }
-    clusters = [
-        fill(
-            "servers",
-            name=name,
-            stat_name=name.replace(".", "_"),
-            discovery=_discovery(plan.servers),
-            endpoints=[_endpoint(address) for address in plan.servers],
-            health_name=health_name,
-            buffer_bytes=buffer_bytes,
+    clusters = [_servers(plan, SERVERS_CLUSTER, "", buffer_bytes)]
+    for version in plan.versions:
+        clusters.append(
+            _servers(plan, plan.cluster(version), f"models/{plan.model}/versions/{version}", buffer_bytes, version)
         )
-        for name, health_name in health_names.items()
-    ]
+        if plan.failover:
+            name, answering = plan.arm_cluster(version), map(plan.cluster, plan.answering(version))
+            clusters.append(fill("failover", name=name, stat_name=_stat_name(name), clusters=list(answering)))
     pages = fill("pages", name=PAGES_CLUSTER, discovery=_discovery([plan.http]), endpoints=[_endpoint(plan.http)])
     bootstrap: dict[str, Any] = fill(
         "bootstrap",
@@ -102,6 +95,29 @@ def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
         max_memory_bytes=plan.max_memory_bytes,
     )
     return bootstrap
+
+
+def _servers(plan: Plan, name: str, health_name: str, buffer_bytes: int, version: str = "") -> Any:  # noqa: ANN401
+    """A cluster of all servers, as far as they are healthy by a name."""
+    return fill(
+        "servers",
+        name=name,
+        stat_name=_stat_name(name),
+        discovery=_discovery(plan.servers),
+        endpoints=[_endpoint(address) | _metadata(version) for address in plan.servers],
+        health_name=health_name,
+        buffer_bytes=buffer_bytes,
+    )
+
+
+def _metadata(version: str) -> dict[str, Any]:
+    """What the header of an answer says of the server that gave it."""
+    return {"metadata": {"filter_metadata": {"detector": {"version": version}}}} if version else {}
+
+
+def _stat_name(name: str) -> str:
+    """Dots would begin another part of a metric's name."""
+    return name.replace(".", "_")
 
 
 class _Dumper(yaml.SafeDumper):

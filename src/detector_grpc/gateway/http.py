@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_INTERNAL = LocalError(13, "INTERNAL", "internal error; the log of the gateway has the cause")
+_INTERNAL = LocalError(13, "INTERNAL", "internal error; the log of the gateway has the cause", "Unexpected.")
 
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",

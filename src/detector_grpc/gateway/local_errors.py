@@ -17,28 +17,49 @@ class LocalError(NamedTuple):
         code: The canonical gRPC code.
         reason: For programs, as ErrorInfo has it.
         message: For people; "%LOCAL_REPLY_BODY%" is what Envoy says.
+        meaning: For the documentation.
     """
 
     code: int
     reason: str
     message: str
+    meaning: str
 
 
 LOCAL_ERRORS = {
-    400: LocalError(3, "INVALID_REQUEST", "%LOCAL_REPLY_BODY%"),
-    404: LocalError(5, "PATH_NOT_FOUND", "there is nothing at this path"),
-    405: LocalError(12, "HTTP_METHOD_NOT_ALLOWED", "this path does not take that HTTP method"),
-    408: LocalError(4, "RECEIVE_TIMEOUT", "the request took too long to arrive"),
-    413: LocalError(8, "MESSAGE_TOO_LARGE", "the body of the request has more than {max_body_bytes} bytes, the limit"),
+    400: LocalError(
+        3, "INVALID_REQUEST", "%LOCAL_REPLY_BODY%", "The request is no HTTP, or its query has a wrong value or name."
+    ),
+    404: LocalError(5, "PATH_NOT_FOUND", "there is nothing at this path", "There is nothing at this path."),
+    405: LocalError(
+        12,
+        "HTTP_METHOD_NOT_ALLOWED",
+        "this path does not take that HTTP method",
+        "The header `allow` says which.",
+    ),
+    408: LocalError(4, "RECEIVE_TIMEOUT", "the request took too long to arrive", "The request did not arrive in time."),
+    413: LocalError(
+        8,
+        "MESSAGE_TOO_LARGE",
+        "the body of the request has more than {max_body_bytes} bytes, the limit",
+        "The body has more bytes than may be sent.",
+    ),
     415: LocalError(
         3,
         "CONTENT_TYPE_UNSUPPORTED",
         "the content type must be multipart/form-data, image/*, application/octet-stream or application/json",
+        "The body is neither a form nor JSON nor a picture, by its content type.",
     ),
-    429: LocalError(8, "TOO_MANY_REQUESTS", "too many requests"),
-    431: LocalError(3, "HEADERS_TOO_LARGE", "the headers of the request are too large or too many"),
-    503: LocalError(14, "NO_SERVER_READY", "no server can answer: %LOCAL_REPLY_BODY%"),
-    504: LocalError(4, "ANSWER_TIMEOUT", "the answer took too long"),
+    431: LocalError(
+        3,
+        "HEADERS_TOO_LARGE",
+        "the headers of the request are too large or too many",
+        "There are too many headers, or they are too large.",
+    ),
+    503: LocalError(
+        14, "NO_SERVER_READY", "no server can answer: %LOCAL_REPLY_BODY%", "No server that could answer is healthy."
+    ),
+    504: LocalError(4, "ANSWER_TIMEOUT", "the answer took too long", "A call without a deadline took too long."),
 }
 
 

@@ -19,6 +19,7 @@ class Plan(BaseModel):
         admin_port: Port of Envoy's own interface, on loopback; as `port`.
         http: `host:port` of the process that serves the pages.
         servers: `host:port` of every server process.
+        failover: Whether other versions answer in place of an arm that no server has ready.
         cors_origins: Origins whose pages may call, as `gateway.cors_origins`.
         max_message_bytes: Largest request that servers take.
         margin_bytes: What a server's transport takes beyond that.
@@ -38,6 +39,7 @@ class Plan(BaseModel):
     admin_port: int
     http: str
     servers: tuple[str, ...]
+    failover: bool
     cors_origins: tuple[str, ...]
     max_message_bytes: int
     margin_bytes: int
@@ -54,3 +56,12 @@ class Plan(BaseModel):
     def cluster(self, version: str) -> str:
         """Name of Envoy's cluster of a version."""
         return f"{self.model}_{version}"
+
+    def arm_cluster(self, version: str) -> str:
+        """As `cluster`, for calls that the weights send there."""
+        return f"{self.cluster(version)}_or_others" if self.failover else self.cluster(version)
+
+    def answering(self, version: str) -> list[str]:
+        """The versions that may answer for an arm, in the order in which they are asked."""
+        others = [each for each in self.versions if each != version]
+        return [version, *others] if self.failover else [version]

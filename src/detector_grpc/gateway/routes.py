@@ -25,6 +25,9 @@ PAGES_CLUSTER = "http"
 # The path of a call of REST; others do not have it.
 _ORIGINAL_PATH = "x-envoy-original-path"
 
+# The version of the cluster that has answered, wherever that is not known before.
+_ANSWERED = "%UPSTREAM_METADATA(detector:version)%"
+
 _HEALTH = "/grpc.health.v1.Health/"
 _REFLECTION = "/grpc.reflection."
 _MILLION = 1_000_000
@@ -55,7 +58,7 @@ def routed(table: Mapping[str, Any]) -> Traffic:
         for arm in route.get("route", {}).get("weighted_clusters", {}).get("clusters", ()):
             told = {each["header"]["key"]: each["header"]["value"] for each in arm["request_headers_to_add"]}
             if arm["weight"]:
-                weights[told[headers.ARM]] = arm["weight"]
+                weights[told[headers.ARM].split(",")[0]] = arm["weight"]
             if fraction and headers.SHADOW in told:
                 shadow[told[headers.SHADOW]] = fraction["default_value"]["numerator"] / _MILLION
     return Traffic(weights, shadow)
@@ -96,13 +99,15 @@ def _arms(plan: Plan, traffic: Traffic, shadow: str = "") -> list[Route]:
     """The versions with their weights; what goes to another than `shadow` is marked to be copied to it."""
     arms = []
     for version in plan.versions:
-        told = {headers.ARM: version} | ({headers.SHADOW: shadow} if shadow not in ("", version) else {})
+        told = {headers.ARM: ",".join(plan.answering(version))} | (
+            {headers.SHADOW: shadow} if shadow not in ("", version) else {}
+        )
         arms.append(
             {
-                "name": plan.cluster(version),
+                "name": plan.arm_cluster(version),
                 "weight": traffic.weights.get(version, 0),
                 "request_headers_to_add": _headers(told),
-                "response_headers_to_add": _headers({headers.ARM: version}),
+                "response_headers_to_add": _headers({headers.ARM: _ANSWERED if plan.failover else version}),
             }
         )
     return arms

@@ -109,7 +109,7 @@ class DetectorService(DetectorServiceServicer):
         else:
             resumption = None
             model = config.model
-            version = config.version or routed_version(context, model, self._registry.default_model)
+            version = config.version or routed_version(context, model, self._registry)
         tracker = await _tracker(config, resumption)
         if self._draining:
             raise ShuttingDown

@@ -10,6 +10,8 @@ from detector_grpc import headers
 if TYPE_CHECKING:
     import grpc.aio
 
+    from detector_grpc.serving.registry import Registry
+
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -18,13 +20,16 @@ def pinned_version(context: Context) -> str:
     return _value(context, headers.PINNED_VERSION)
 
 
-def routed_version(context: Context, model: str, default_model: str) -> str:
+def routed_version(context: Context, model: str, registry: Registry) -> str:
     """The version that the caller asks for, else the arm that the gateway chose, else none.
 
-    Arms are versions of the default model: the gateway cannot see that a request names another.
+    Arms are versions of the default model: the gateway cannot see that a request names another. Those that may answer
+    in its place stand behind it.
     """
-    arm = _value(context, headers.ARM) if model in ("", default_model) else ""
-    return pinned_version(context) or arm
+    pinned = pinned_version(context)
+    if pinned or not registry.is_default_model(model):
+        return pinned
+    return registry.first_ready(_value(context, headers.ARM).split(","))
 
 
 def deadline(context: Context) -> float | None:

@@ -79,12 +79,10 @@ class Picture:
         Raises:
             DetectorError: It is not here, or not ready.
         """
-        default_model = self._registry.default_model
-        if version or model not in ("", default_model):
+        if version or not self._registry.is_default_model(model):
             self._call.shadow = ""  # the gateway chose the call by an arm that the request does not leave open
-        found, self._loaded = self._registry.ready(
-            model, version or routed_version(self._context, model, default_model)
-        )
+        version = version or routed_version(self._context, model, self._registry)
+        found, self._loaded = self._registry.ready(model, version)
         self._call.model, self._call.version = found.model, found.version
 
     async def answer(self, parsed: PictureRequest, render: Render[T]) -> T:

@@ -104,6 +104,10 @@ class Registry:
         """Whether the version that answers where nothing is named is held."""
         return (self.default_model, self.default_version) in self._versions
 
+    def is_default_model(self, model: str) -> bool:
+        """Whether a call that names this model, or by an empty name none, means the default one."""
+        return model in ("", self.default_model)
+
     def is_default(self, model: str, version: str) -> bool:
         """Whether calls that name nothing mean this version."""
         return (model, version) == (self.default_model, self.default_version)
@@ -137,6 +141,11 @@ class Registry:
         if found.state is ModelState.LOADING:
             raise VersionLoading(found.model, found.version)
         raise VersionFailed(found.model, found.version)
+
+    def first_ready(self, versions: Sequence[str]) -> str:
+        """The first of these versions of the default model that is READY, else the first of them."""
+        found = ((version, self.get(self.default_model, version)) for version in versions)
+        return next((version for version, held in found if held is not None and held.loaded is not None), versions[0])
 
     def get(self, model: str, version: str) -> ModelVersion | None:
         """The version of exactly these names, if it is held."""
