@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 
 from detector_grpc.errors import SetupInvalid, ShuttingDown, listed
 from detector_grpc.gateway.plan import Plan
-from detector_grpc.interceptors.auth import AuthInterceptor
+from detector_grpc.interceptors.auth import AuthInterceptor, NamingInterceptor
 from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.interceptors.calls import CallsInterceptor
 from detector_grpc.interceptors.errors import ErrorsInterceptor
@@ -243,8 +243,8 @@ async def _serve(settings: Settings, json_log: JsonLog) -> None:
 
     def interceptors(observers: Sequence[Callable[[CallEnd], None]]) -> list[AroundInterceptor]:
         """Those of every server, outermost first: observers are told the statuses that errors became, refusals too."""
-        auth = [AuthInterceptor(callers)] if callers else []
-        return [CallsInterceptor(later, observers, CopyMarks(key).read), ErrorsInterceptor(rich_status), *auth]
+        auth = AuthInterceptor(callers) if callers else NamingInterceptor()
+        return [CallsInterceptor(later, observers, CopyMarks(key).read), ErrorsInterceptor(rich_status), auth]
 
     server = DetectorServer(
         registry,

@@ -271,7 +271,8 @@ class TestCertificates:
             credentials = channel_credentials(authority, authority.client("anybody"))
             with connected(server.address, credentials) as client:
                 codes = {make(client, method, ()).code for method in CLASSES}
-                assert client.detect(REQUEST).detections
+                answer = client.detect(REQUEST)
+            assert server.wait_for_log("call", request_id=answer.request_id)["caller"] == "anybody"
             with connected(server.admin_address, credentials) as admin:
                 assert admin.load("v1").is_default
             with connected(server.address, channel_credentials(authority)) as client:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 from support.browser import DESKTOP, PHONE, chromium, write_camera
-from support.calls import SERVING, connected, encoded_request
-from support.gateway_http import gateway_http
-from support.gateways import envoy_in_front_of
+from support.calls import connected, encoded_request
+from support.gateways import running_gateway
 from support.pictures import noise
-from support.servers import BUNDLED_MODELS, server_process
+from support.servers import BUNDLED_MODELS
 
 from detector_grpc._gen.detector.v1.detection_pb2 import DetectOptions
 from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest, DetectResponse
@@ -53,14 +51,9 @@ COLOR_TOLERANCE = 12
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """Servers, the HTTP process and Envoy, as `up` starts them."""
-    state = tmp_path_factory.mktemp("state")
-    with ExitStack() as stack:
-        server = stack.enter_context(server_process(repository=BUNDLED_MODELS))
-        stack.enter_context(connected(server.address)).wait_for_status(SERVING)
-        pages = stack.enter_context(gateway_http([server], gateway_state=state))
-        gateway = stack.enter_context(envoy_in_front_of([server], state, model="codes", http=f"127.0.0.1:{pages.port}"))
-        gateway.wait_until_healthy(1)
+    """A gateway with all its parts, in front of the bundled detector."""
+    folder = tmp_path_factory.mktemp("gateway")
+    with running_gateway(folder, plan={"model": "codes"}, http=True, repository=BUNDLED_MODELS) as gateway:
         yield gateway
 
 
@@ -73,11 +66,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, gateway: Gateway) -> Iterator[Page]:
-    """The page, loaded; whatever the browser complains of fails the test."""
+    """The page, loaded."""
     yield from opened(browser, gateway.url)
 
 
-def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+def opened(browser: Browser, url: str, arms: int = 2, **options: Any) -> Iterator[Page]:
+    """A page with so many arms; whatever the browser complains of fails the test."""
     context = browser.new_context(**{"viewport": DESKTOP} | options)
     context.add_init_script(KEEP_CALLS)
     page = context.new_page()
@@ -85,7 +79,7 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
     page.goto(url)
-    expect(page.locator("#arms article")).to_have_count(2)
+    expect(page.locator("#arms article")).to_have_count(arms)
     yield page
     context.close()
     assert complaints == []
@@ -463,3 +457,27 @@ class TestCodec:
 
 def module(page: Page, name: str) -> str:
     return re.sub(r"page\.js$", name, page.locator("script[type=module]").get_attribute("src"))
+
+
+class TestDocs:
+    def test_of_the_api_try_it_out_with_a_picture(self, browser: Browser, gateway: Gateway) -> None:
+        for page in opened(browser, f"{gateway.url}/docs#/DetectorService/PredictByVersion", arms=0):
+            operation = page.locator("#operations-DetectorService-PredictByVersion")
+            operation.locator("input[placeholder=version]").fill("v2")
+            operation.locator("input[type=file]").set_input_files(DESK)
+            operation.get_by_role("button", name="Execute").click()
+            answer = operation.locator(".live-responses-table .response")
+            expect(answer.locator(".response-col_status")).to_contain_text("200")
+            body = answer.locator(".highlight-code").inner_text()
+
+        for class_name in CLASSES:
+            assert f'"class_name": "{class_name}"' in body
+
+    def test_of_the_api_are_read_without_a_network(self, browser: Browser, gateway: Gateway) -> None:
+        asked: list[str] = []
+        for page in opened(browser, f"{gateway.url}/redoc", arms=0):
+            page.on("request", lambda request: asked.append(request.url))
+            page.reload()
+            expect(page.get_by_role("heading", name="Predict", exact=False).first).to_be_visible()
+
+        assert all(url.startswith((gateway.url, "blob:", "data:")) for url in asked), asked

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
-import mimetypes
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,18 @@ _OPENAPI = _PACKAGE / "gateway" / "openapi.json"
 _PICTURES = _PACKAGE / "bundled" / "pictures"
 _SWAGGER_UI = openapi_ui_bundles.swagger_ui.static_path
 _REDOC = openapi_ui_bundles.redoc.static_path
+
+# The one thing that ReDoc would fetch from elsewhere.
+_REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+
+_CONTENT_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 
 _VENDORED = (_SWAGGER_UI / "swagger-ui-bundle.js", _SWAGGER_UI / "swagger-ui.css", _REDOC / "redoc.standalone.js")
 
@@ -65,7 +77,7 @@ def read_assets() -> Assets:
     """Reads all files, once."""
     paths = {path.name: path for path in (*_PAGE.iterdir(), *_VENDORED) if path.suffix != ".html"}
     paths |= {f"pictures/{path.name}": path for path in _PICTURES.glob("*.jpg")}
-    static = {name: _file(name, path.read_bytes()) for name, path in sorted(paths.items())}
+    static = {name: _file(name, _read(path)) for name, path in sorted(paths.items())}
     digest = _digest("".join(f"{name} {file.etag} " for name, file in static.items()).encode())
     names = {"static": f"/static/{digest}"}
     pages = {
@@ -75,12 +87,13 @@ def read_assets() -> Assets:
     return Assets(digest, static, pages, _file(_OPENAPI.name, _OPENAPI.read_bytes()))
 
 
+def _read(path: Path) -> bytes:
+    logo = base64.b64encode((_REDOC / "logo-mini.svg").read_bytes())
+    return path.read_bytes().replace(_REDOC_LOGO, b"data:image/svg+xml;base64," + logo)
+
+
 def _file(name: str, body: bytes) -> File:
-    content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    # Python knows the older name for modules, which browsers take as well, but not every machine's list has either.
-    content_type = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}.get(
-        Path(name).suffix, content_type
-    )
+    content_type = _CONTENT_TYPES[Path(name).suffix]
     compressed = None if content_type == "image/jpeg" else gzip.compress(body, mtime=0)
     return File(body, compressed, content_type, _digest(body))
 

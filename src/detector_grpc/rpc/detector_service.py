@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from detector_grpc import headers
@@ -74,7 +75,9 @@ class DetectorService(DetectorServiceServicer):
 
     async def Annotate(self, request: AnnotateRequest, context: Context) -> HttpBody:  # noqa: N802
         """See the contract."""
-        answer = await self._answer_rest(request, context, annotate_answer)
+        # No answer is larger than a request may be, so whatever hands on the one can hand on the other.
+        render = partial(annotate_answer, self._served.limits.max_frame_bytes)
+        answer = await self._answer_rest(request, context, render)
         # A JPEG cannot say who has looked at it.
         await context.send_initial_metadata(((headers.PINNED_VERSION, CURRENT_CALL.get().version),))
         return answer

@@ -122,10 +122,10 @@ def predict_answer(loaded: LoadedModel, _: Image, result: Result, call: Call) ->
     return predict_response(result, loaded.spec.class_names, request_id=call.request_id, version=call.version)
 
 
-def annotate_answer(loaded: LoadedModel, image: Image, result: Result, _: Call) -> HttpBody:
-    """The answer to an AnnotateRequest."""
+def annotate_answer(max_bytes: int, loaded: LoadedModel, image: Image, result: Result, _: Call) -> HttpBody:
+    """The answer to an AnnotateRequest, a JPEG of at most `max_bytes`."""
     check_annotatable(result.image_wh)
-    return annotated(loaded.pipeline.upright(image), result, loaded.spec.class_names)
+    return annotated(loaded.pipeline.upright(image), result, loaded.spec.class_names, max_bytes)
 
 
 def _look(

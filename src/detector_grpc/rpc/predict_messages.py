@@ -13,7 +13,7 @@ from detector_grpc.rpc import convert
 from detector_grpc.rpc.body import read_body
 from detector_grpc.serving.pipeline import EncodedImage, PictureRequest
 from detector_grpc.vision.draw import draw_boxes
-from detector_grpc.vision.encode import MAX_JPEG_SIDE_PX, encode_jpeg
+from detector_grpc.vision.encode import MAX_JPEG_SIDE_PX, encode_jpeg_within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,16 +102,24 @@ def check_annotatable(image_wh: tuple[int, int]) -> None:
         raise InvalidRequest([Violation("image", rule)])
 
 
-def annotated(image: NDArray[np.uint8], result: Result, class_names: Sequence[str]) -> HttpBody:
+def annotated(image: NDArray[np.uint8], result: Result, class_names: Sequence[str], max_bytes: int) -> HttpBody:
     """The answer to an AnnotateRequest.
 
     Args:
         image: uint8 (H, W, 3), RGB, upright, of size `result.image_wh`.
         result: What was found in it.
         class_names: By class_id.
+        max_bytes: Largest JPEG; quality goes down to it.
+
+    Raises:
+        InvalidRequest: Even so it is larger.
     """
     drawn = draw_boxes(image, convert.boxes(result, class_names))
-    return HttpBody(content_type="image/jpeg", data=encode_jpeg(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)))
+    file = encode_jpeg_within(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), max_bytes)
+    if len(file) > max_bytes:
+        rule = f"the annotated picture must have at most {max_bytes} bytes, it has {len(file)}"
+        raise InvalidRequest([Violation("image", rule)])
+    return HttpBody(content_type="image/jpeg", data=file)
 
 
 def _values(request: RestRequest) -> dict[str, Any]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 JPEG_QUALITY = 90
 MAX_JPEG_SIDE_PX = 65500  # libjpeg writes no larger ones
 
+# What is tried in turn where a picture must have room somewhere.
+_QUALITIES = (JPEG_QUALITY, 70, 50, 30)
+
 
 def encode_jpeg(bgr: MatLike, quality: int = JPEG_QUALITY) -> bytes:
     """A JPEG file.
@@ -22,3 +25,13 @@ def encode_jpeg(bgr: MatLike, quality: int = JPEG_QUALITY) -> bytes:
     """
     _, file = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
     return file.tobytes()
+
+
+def encode_jpeg_within(bgr: MatLike, max_bytes: int) -> bytes:
+    """As `encode_jpeg`, of the best quality with which the file has at most `max_bytes`; else of the lowest."""
+    file = b""
+    for quality in _QUALITIES:
+        file = encode_jpeg(bgr, quality)
+        if len(file) <= max_bytes:
+            break
+    return file

@@ -203,7 +203,7 @@ class TestObject:
 
 
 class TestHostileBody:
-    """Each of these has the size of the largest request, and takes seconds where values are made without a bound."""
+    """Each of these has the size of the largest request, and takes seconds of a processor without bounds."""
 
     @pytest.mark.parametrize(
         ("kind", "data"),
@@ -214,20 +214,21 @@ class TestHostileBody:
             (FORM, f"--{BOUNDARY}\r\nX: ".encode() + bytes(MIB * 16)),
             (FORM, f"--{BOUNDARY}\r\n".encode() + b"A: b\r\n" * (MIB * 2)),
             (FORM, form(FILE, ("max_detections", "9" * MIB * 15))),
+            ("multipart/form-data" + "; a=b" * (MIB * 3), form(FILE)),
             (JSON, b"[" * (MIB * 16)),
             (JSON, b'{"image": "", "classes": [' + b'"",' * (MIB * 5) + b'""]}'),
             (JSON, b"{" + b'"":1,' * (MIB * 3) + b'"":1}'),
             (JSON, b'{"image": "", "max_detections": ' + b"9" * (MIB * 16) + b"}"),
             (JSON, b'{"image": "' + b"\\u0041" * (MIB * 2) + b'"}'),
         ],
-        ids=range(11),
+        ids=range(12),
     )
     def test_is_read_or_refused_within_a_moment(self, kind: str, data: bytes) -> None:
-        started = time.perf_counter()
+        started = time.thread_time()
         with suppress(InvalidRequest):
             read_body(kind, data)
 
-        assert time.perf_counter() - started < 0.5
+        assert time.thread_time() - started < 0.5
 
     def test_has_room_for_all_classes_that_may_be_named(self) -> None:
         classes = [f"class {number}" for number in range(1000)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 from support.forms import FORM, form
+from support.pictures import noise
 
 from detector_grpc._gen.detector.v1.predict_pb2 import AnnotateRequest, PredictRequest
 from detector_grpc.errors import InvalidRequest, Violation
@@ -20,6 +21,7 @@ from detector_grpc.vision.detections import Detections
 
 BODY = HttpBody(content_type="image/png", data=b"picture")
 NAMES = ("car", "bus")
+MIB = 1024 * 1024
 RESULT = Result(
     Detections(
         np.array([[1.5, 2, 30, 40.25], [0, 0, 5, 5]], np.float32),
@@ -154,13 +156,24 @@ def test_an_annotated_picture_keeps_size_and_colours() -> None:
     image = np.empty((48, 64, 3), np.uint8)
     image[:] = (200, 100, 50)
 
-    answer = annotated(image, RESULT, NAMES)
+    answer = annotated(image, RESULT, NAMES, 10_000)
 
     assert answer.content_type == "image/jpeg"
     decoded = cv2.imdecode(np.frombuffer(answer.data, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert decoded.shape == (48, 64, 3)
     assert np.abs(decoded[44:, 44:].astype(int) - (200, 100, 50)).max() < 12
     assert np.abs(decoded.astype(int) - image).max() > 100  # a box is there
+
+
+def test_an_annotated_picture_has_no_more_bytes_than_allowed() -> None:
+    grainy = noise(64, 48)
+    best = len(annotated(grainy, RESULT, NAMES, MIB).data)
+
+    smaller = len(annotated(grainy, RESULT, NAMES, best - 1).data)
+
+    assert best // 2 < smaller < best
+    with pytest.raises(InvalidRequest, match="the annotated picture must have at most 500 bytes, it has"):
+        annotated(grainy, RESULT, NAMES, 500)
 
 
 @pytest.mark.parametrize("image_wh", [(65501, 1), (1, 65501)])

@@ -105,7 +105,8 @@ class DetectorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Annotate(self, request, context):
-        """Finds objects in one picture like Predict, and answers the upright picture as JPEG with the boxes drawn.
+        """Finds objects in one picture like Predict, and answers the upright picture as JPEG with the boxes drawn. Of a picture
+        that would be larger than a request may be, the quality is lower.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
