@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from support.calls import Client
     from support.gateways import Gateway
 
 PICTURE = png(np.zeros((64, 64, 3), np.uint8))
@@ -191,37 +192,35 @@ def test_without_a_healthy_server_rest_gets_json_and_grpc_a_grpc_error(tmp_path:
             assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "no healthy upstream")
 
 
-@pytest.fixture
-def slow(tmp_path: Path, half_second: int) -> Path:
-    """A repository of a model that takes about two seconds for a picture."""
-    return tiny_repository(tmp_path / "slow", cost=4 * half_second)
+class TestDeadline:
+    """Of calls that take far longer, about a second."""
 
+    TIMEOUT_S = 0.1
 
-def assert_given_up(gateway: Gateway) -> None:
-    """The server was told, by its own clock or by Envoy, whichever was first, and not at the end of its work."""
-    ended = gateway.servers[0].wait_for_log("call")
-    assert ended["code"] in {"DEADLINE_EXCEEDED", "CANCELLED"}
-    assert ended["duration_ms"] < 800
+    @pytest.fixture(scope="class")
+    def slow(self, tmp_path_factory: pytest.TempPathFactory, half_second: int) -> Iterator[Gateway]:
+        folder = tmp_path_factory.mktemp("slow")
+        repository = tiny_repository(folder / "models", ("v1",), cost=2 * half_second)
+        plan = {"versions": ("v1",), "request_timeout_s": self.TIMEOUT_S}
+        with running_gateway(folder, plan=plan, repository=repository) as gateway:
+            yield gateway
 
+    @pytest.fixture
+    def client(self, slow: Gateway) -> Iterator[Client]:
+        with connected(slow.address) as client:
+            yield client
 
-def test_an_answer_that_takes_too_long_is_a_timeout(tmp_path: Path, slow: Path) -> None:
-    timeout = {"request_timeout_s": 0.2}
-    with running_gateway(tmp_path, plan=timeout, repository=slow) as gateway, connected(gateway.address) as client:
-        error = failure(lambda: client.detector.Detect(REQUEST))  # without a deadline
+    def test_of_the_caller_may_be_longer_than_the_gateway_s(self, client: Client) -> None:
+        assert client.detect(REQUEST).timing.inference_ms > 1000 * self.TIMEOUT_S
 
-        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert_given_up(gateway)
+    @pytest.mark.parametrize("own", [True, False], ids=["the caller's", "the gateway's"])
+    def test_ends_the_call_everywhere(self, slow: Gateway, client: Client, own: bool) -> None:  # noqa: FBT001
+        metadata = (("x-request-id", f"deadline-{own}"),)
+        timeout_s = self.TIMEOUT_S if own else None
 
-
-def test_a_deadline_of_the_caller_may_be_longer(tmp_path: Path, slow: Path) -> None:
-    timeout = {"request_timeout_s": 0.2}
-    with running_gateway(tmp_path, plan=timeout, repository=slow) as gateway, connected(gateway.address) as client:
-        assert client.detect(REQUEST).timing.inference_ms > 300
-
-
-def test_a_deadline_of_the_caller_is_kept(tmp_path: Path, slow: Path) -> None:
-    with running_gateway(tmp_path, repository=slow) as gateway, connected(gateway.address) as client:
-        error = failure(lambda: client.detect(REQUEST, timeout_s=0.2))
+        error = failure(lambda: client.detector.Detect(REQUEST, timeout=timeout_s, metadata=metadata))
 
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert_given_up(gateway)
+        # By its own clock or by Envoy, whichever was first.
+        ended = slow.servers[0].wait_for_log("call", request_id=f"deadline-{own}")
+        assert ended["code"] in {"DEADLINE_EXCEEDED", "CANCELLED"}
