@@ -18,7 +18,7 @@ from detector_grpc.client import AsyncDetector, CallFailed, DetectOptions
 
 if TYPE_CHECKING:
     from detector_grpc.settings import Settings
-    from detector_grpc.up_app import Places
+    from detector_grpc.up.app import Places
 
 COMMAND = shlex.quote(str(Path(sys.argv[0]).resolve()))
 PICTURE = app.BUNDLED / "pictures" / "desk.jpg"
