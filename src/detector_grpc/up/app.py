@@ -42,9 +42,6 @@ MARGIN_S = 5.0
 # What whoever reads the log may take for its last lines.
 LAST_LINES_S = 2.0
 
-# Envoy tells a level less than we do: at `info` its start alone is a hundred lines.
-ENVOY_LEVELS = {"debug": "info", "info": "warning", "warning": "warning", "error": "error"}
-
 
 @dataclass(frozen=True)
 class Places:
@@ -151,11 +148,11 @@ def _resume_key(settings: Settings, folder: Path) -> Path:
 def _gateway(settings: Settings, envoy: Path, output: Output) -> Gateway:
     state = State(settings.gateway.folder)
     state.prepare(gateway_plan(settings))
-    flags = ("--log-level", ENVOY_LEVELS[settings.log_level], "--concurrency", str(cpu_limit()))
+    command = (str(envoy), *state.envoy_arguments(), "--concurrency", str(cpu_limit()))
     pages = Program("pages", (*COMMAND, "gateway", "serve"), environment(settings))
     return Gateway(
         Child(pages, output),
-        Child(Program("envoy", (str(envoy), *state.envoy_arguments(), *flags)), output),
+        Child(Program("envoy", command), output),
         Admin(address(LOOPBACK, settings.gateway.admin_port)),
     )
 
