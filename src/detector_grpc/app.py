@@ -134,6 +134,7 @@ def gateway_plan(settings: Settings) -> Plan:
         max_memory_bytes=gateway.max_memory_bytes,
         receive_timeout_s=limits.receive_timeout_s,
         request_timeout_s=gateway.request_timeout_s,
+        logs_requests=settings.log_level in ("debug", "info"),
     )
 
 
