@@ -47,7 +47,7 @@ from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import SHED_REASONS, Scheduler
 from detector_grpc.serving.session import OnnxSession, import_onnxruntime
-from detector_grpc.settings import address, read_token
+from detector_grpc.settings import LOOPBACK, address, read_token
 from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def gateway_plan(settings: Settings) -> Plan:
         host=gateway.host,
         port=gateway.port,
         admin_port=gateway.admin_port,
-        http=address("127.0.0.1", gateway.http_port),
+        http=address(LOOPBACK, gateway.http_port),
         servers=settings.server_addresses,
         failover=gateway.failover,
         cors_origins=gateway.cors_origins,
@@ -135,6 +135,7 @@ def gateway_plan(settings: Settings) -> Plan:
         max_memory_bytes=gateway.max_memory_bytes,
         receive_timeout_s=limits.receive_timeout_s,
         request_timeout_s=gateway.request_timeout_s,
+        logs_requests=settings.log_level in ("debug", "info"),
     )
 
 
@@ -211,7 +212,7 @@ async def _serve(settings: Settings, json_log: JsonLog) -> None:
     )
 
     key = _resume_key(settings.streams.resume_key_file)
-    shadow = _shadow(settings.shadow, f"127.0.0.1:{settings.gateway.port}", key, collectors)
+    shadow = _shadow(settings.shadow, settings.gateway_address, key, collectors)
 
     async def on_change() -> None:
         for model, version, _ in registry.providers():

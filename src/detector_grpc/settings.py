@@ -38,6 +38,8 @@ Words = Annotated[
 
 MIB = 1024 * 1024
 
+LOOPBACK = "127.0.0.1"
+
 # What means every address of the machine, and is none to connect to.
 ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  nothing is bound here
 
@@ -306,6 +308,11 @@ class Settings(BaseSettings):
         """`host:port` of their Prometheus ports."""
         return self.gateway.server_metrics or (self._own(self.server.metrics_port),)
 
+    @property
+    def gateway_address(self) -> str:
+        """`host:port` of the gateway, from this machine."""
+        return address(reachable(self.gateway.host), self.gateway.port)
+
     def _own(self, port: int) -> str:
         """A port of the server of these settings, from this machine."""
         return address(reachable(self.server.host), port)
@@ -342,7 +349,7 @@ class Settings(BaseSettings):
 
 def reachable(host: str) -> str:
     """Where callers on this machine reach who listens on `host`."""
-    return "127.0.0.1" if host in ANY_ADDRESS else host
+    return LOOPBACK if host in ANY_ADDRESS else host
 
 
 def address(host: str, port: int) -> str:
