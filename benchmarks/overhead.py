@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
-import os
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ import grpc
 import grpc.aio
 import numpy as np
 import uvloop
+from demo_server import demo_server
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -142,18 +142,6 @@ def grpc_alone(connection: Connection) -> None:
     uvloop.run(serve())
 
 
-def served(connection: Connection) -> None:
-    """Serves as `detector-grpc serve` does, on a port that it tells, until terminated."""
-    ports = {"server.port": 0, "server.metrics_port": 0, "server.admin_port": 0}
-    configured = settings.load({"demo": True, "server.drain_wait_s": 0, **ports})
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the log costs what it costs, but nobody reads it here
-
-    async def tell(addresses: app.Addresses) -> None:
-        await asyncio.to_thread(connection.send, addresses.port)
-
-    app.run(configured, tell)
-
-
 class Streaming:
     """A stream on which every call sends the picture as the next frame, and waits for its answer."""
 
@@ -191,19 +179,19 @@ class Bench:
         stack.callback(self._loop.send, None)
         self.workers = self._loop.recv()
         self._servers: list[tuple[Sequence[Callable[[], object]], Callable[[], float]]] = []
-        for target in (grpc_alone, served):
-            near, far = spawn.Pipe()
-            process = spawn.Process(target=target, args=(far,), daemon=True)
-            process.start()
-            address = f"localhost:{near.recv()}"
+        near, far = spawn.Pipe()
+        alone = spawn.Process(target=grpc_alone, args=(far,), daemon=True)
+        alone.start()
+        server = stack.enter_context(demo_server())
+        for address, pid in ((f"localhost:{near.recv()}", alone.pid or 0), (server.address, server.process.pid)):
             detectors = [Detector(address, app.BUNDLED_MODEL, VERSION) for _ in range(2 * self.workers)]
             clients = [partial(stack.enter_context(detector).detect, data) for detector in detectors]
             # The CPU clock of another process, in nanoseconds (clock_getcpuclockid(3)); /proc counts in ticks of 10 ms.
-            clock = (~(process.pid or 0) << 3) | 2
+            clock = (~pid << 3) | 2
             cpu_s = partial(time.clock_gettime, clock)
             self._servers.append((clients, cpu_s))
-        streams = [stack.enter_context(closing(Streaming(address, data))) for _ in range(2 * self.workers)]
-        self._servers.append((streams, cpu_s))  # of the process that was started last
+        streams = [stack.enter_context(closing(Streaming(server.address, data))) for _ in range(2 * self.workers)]
+        self._servers.append((streams, cpu_s))  # of the same process
 
     def round(self, threads: int, clients: int) -> list[Sample]:
         """One sample of each side, in the order of SIDES."""
