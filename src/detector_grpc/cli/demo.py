@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from detector_grpc import app
+from detector_grpc import configured
 from detector_grpc.cli.detect import Job, look, show
 from detector_grpc.cli.health import BUNDLED_PICTURE
 from detector_grpc.client import AsyncDetector, CallFailed, DetectOptions
@@ -58,7 +58,7 @@ async def _show_picture(console: Console, address: str) -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     annotated = Path(folder) / BUNDLED_PICTURE.name
     try:
-        async with AsyncDetector(address, app.BUNDLED_MODEL) as detector:
+        async with AsyncDetector(address, configured.BUNDLED_MODEL) as detector:
             outcome = await look(detector, Job(BUNDLED_PICTURE, annotated), DetectOptions(), downscale=False)
     except CallFailed as failure:
         console.print(f"The bundled picture could not be looked at: {failure}", markup=False)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector_grpc.app import gateway_plan
+from detector_grpc.configured import gateway_plan
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.admin import Admin
 from detector_grpc.gateway.envoy import envoy_binary
