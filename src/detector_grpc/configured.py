@@ -115,7 +115,8 @@ def request_memory_bytes(settings: Settings) -> int:
     Of a message there are at most three copies: as received, as parsed and as handed on; later as handed on, as the
     decoder gets it and as libtiff reads it. Of each stream one may be arriving beside those. A pixel takes most on a
     worker in a TIFF picture that is one strip of four samples of 16 bits, which libtiff keeps beside the four bytes
-    that it makes of them; recordings have as many workers again. Of what is copied to another version there is the picture and the message.
+    that it makes of them; recordings have as many workers again. Of what is copied to another version there is the
+    picture and the message.
     """
     limits = settings.limits
     arriving = limits.max_streams * (limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
