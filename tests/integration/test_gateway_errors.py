@@ -197,13 +197,20 @@ def slow(tmp_path: Path, half_second: int) -> Path:
     return tiny_repository(tmp_path / "slow", cost=4 * half_second)
 
 
+def assert_given_up(gateway: Gateway) -> None:
+    """The server was told, by its own clock or by Envoy, whichever was first, and not at the end of its work."""
+    ended = gateway.servers[0].wait_for_log("call")
+    assert ended["code"] in {"DEADLINE_EXCEEDED", "CANCELLED"}
+    assert ended["duration_ms"] < 800
+
+
 def test_an_answer_that_takes_too_long_is_a_timeout(tmp_path: Path, slow: Path) -> None:
     timeout = {"request_timeout_s": 0.2}
     with running_gateway(tmp_path, plan=timeout, repository=slow) as gateway, connected(gateway.address) as client:
         error = failure(lambda: client.detector.Detect(REQUEST))  # without a deadline
 
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        gateway.servers[0].wait_for_log("call", code="CANCELLED")
+        assert_given_up(gateway)
 
 
 def test_a_deadline_of_the_caller_may_be_longer(tmp_path: Path, slow: Path) -> None:
@@ -217,6 +224,4 @@ def test_a_deadline_of_the_caller_is_kept(tmp_path: Path, slow: Path) -> None:
         error = failure(lambda: client.detect(REQUEST, timeout_s=0.2))
 
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        ended = gateway.servers[0].wait_for_log("call")
-        assert ended["code"] in {"DEADLINE_EXCEEDED", "CANCELLED"}
-        assert ended["duration_ms"] < 800
+        assert_given_up(gateway)

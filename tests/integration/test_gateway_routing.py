@@ -14,6 +14,7 @@ from support.pictures import png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.calls import Client, Metadata
     from support.gateways import Gateway
@@ -131,3 +132,9 @@ def test_pinned_calls_are_not_marked_and_marks_of_callers_are_not_heard(gateway:
 
     assert calls_logged(gateway, "pinned", 20) == {(None, None): 20}
     assert calls_logged(gateway, "by the caller", 20) == {("v1", None): 20}
+
+
+def test_where_nothing_is_shared_the_servers_choose_and_arms_of_callers_are_not_heard(tmp_path: Path) -> None:
+    with running_gateway(tmp_path, plan={"default_version": "v7"}) as gateway, connected(gateway.address) as client:
+        assert gateway.state.traffic().weights == {}
+        assert arms(client, 10, (("x-detector-arm", "v2"),)) == {"v1": 10}
