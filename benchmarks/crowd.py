@@ -23,7 +23,7 @@ from demo_server import MIB, DemoServer, Held, demo_server
 from rich.console import Console
 from rich.table import Table
 
-from detector_grpc import app
+from detector_grpc import configured
 from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorServiceStub
 from detector_grpc._gen.detector.v1.image_pb2 import Image
 from detector_grpc._gen.detector.v1.stream_pb2 import (
@@ -37,14 +37,14 @@ from detector_grpc._gen.detector.v1.stream_pb2 import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-PICTURE = (app.BUNDLED / "pictures" / "desk.jpg").read_bytes()
+PICTURE = (configured.BUNDLED / "pictures" / "desk.jpg").read_bytes()
 PAUSE_S = 0.5  # between two tries of one misbehaving client
 PATIENCE_S = 60  # more than the server has with anybody
 
 
 def config(mode: int = DELIVERY_MODE_LATEST) -> StreamDetectRequest:
     """The first message of a stream."""
-    return StreamDetectRequest(config=StreamConfig(model=app.BUNDLED_MODEL, mode=mode))
+    return StreamDetectRequest(config=StreamConfig(model=configured.BUNDLED_MODEL, mode=mode))
 
 
 def frame(frame_id: int, encoded: bytes = PICTURE) -> StreamDetectRequest:

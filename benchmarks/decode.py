@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from detector_grpc import app
+from detector_grpc import configured
 from detector_grpc.vision.decode import open_encoded
 from detector_grpc.vision.letterbox import Letterbox
 
@@ -45,7 +45,7 @@ def cpu_ms(work: Callable[[], object]) -> float:
 def main() -> None:
     """Measures, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photo", nargs="?", type=Path, default=app.BUNDLED / "pictures" / "desk.jpg")
+    parser.add_argument("photo", nargs="?", type=Path, default=configured.BUNDLED / "pictures" / "desk.jpg")
     parser.add_argument("--input", type=int, default=640, help="side of the model's input, pixels")
     parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()

@@ -14,13 +14,13 @@ from urllib.request import urlopen
 
 import psutil
 
-from detector_grpc import app
+from detector_grpc import configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MIB = 1024 * 1024
-VERSIONS = list((app.BUNDLED / "models").glob("*/*/model.onnx"))
+VERSIONS = list((configured.BUNDLED / "models").glob("*/*/model.onnx"))
 
 
 class Held(NamedTuple):

@@ -21,7 +21,7 @@ from demo_server import DemoServer, demo_server
 from rich.console import Console
 from rich.table import Table
 
-from detector_grpc import app
+from detector_grpc import configured
 from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest
 from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorServiceStub
 from detector_grpc._gen.detector.v1.image_pb2 import Image
@@ -30,7 +30,7 @@ from detector_grpc._gen.detector.v1.stream_pb2 import DELIVERY_MODE_LATEST, Fram
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PICTURE = (app.BUNDLED / "pictures" / "desk.jpg").read_bytes()
+PICTURE = (configured.BUNDLED / "pictures" / "desk.jpg").read_bytes()
 TOO_FAST = 3
 CALLS = 60
 MINUTE_S = 60

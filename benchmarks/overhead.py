@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
-import os
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -33,11 +32,12 @@ import grpc
 import grpc.aio
 import numpy as np
 import uvloop
+from demo_server import demo_server
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from detector_grpc import app, settings
+from detector_grpc import configured, settings
 from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest
 from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorServiceStub
 from detector_grpc._gen.detector.v1.image_pb2 import Image
@@ -70,7 +70,7 @@ class Sample(NamedTuple):
 
 def picture() -> bytes:
     """A JPEG of 640 x 480 pixels and about 100 KB: the bundled scene, with as much noise as it takes."""
-    scene = np.asarray(cv2.imread(str(app.BUNDLED / "pictures" / "desk.jpg")))
+    scene = np.asarray(cv2.imread(str(configured.BUNDLED / "pictures" / "desk.jpg")))
     image = cv2.resize(scene, (WIDTH, HEIGHT)).astype(np.float32)
     noise = np.random.default_rng(0).normal(0, 1, image.shape)
     for strength in np.arange(0, 60, 0.5):
@@ -101,10 +101,10 @@ def sample(works: Sequence[Callable[[], object]], count: int, cpu_s: Callable[[]
 def bundled_pipeline() -> tuple[Pipeline, int]:
     """The pipeline of the bundled model, and how many workers a server would have."""
     cv2.setNumThreads(1)
-    configured = settings.load({"demo": True})
-    source = next(source for source in app.model_sources(configured).scan() if source.version == VERSION)
-    loaded = open_version(source, app.open_session(configured), configured.limits.max_pixels)
-    return loaded.pipeline, app.workers(configured)
+    demo = settings.load({"demo": True})
+    source = next(source for source in configured.model_sources(demo).scan() if source.version == VERSION)
+    loaded = open_version(source, configured.open_session(demo), demo.limits.max_pixels)
+    return loaded.pipeline, configured.workers(demo)
 
 
 def bare_loop(connection: Connection, data: bytes) -> None:
@@ -142,18 +142,6 @@ def grpc_alone(connection: Connection) -> None:
     uvloop.run(serve())
 
 
-def served(connection: Connection) -> None:
-    """Serves as `detector-grpc serve` does, on a port that it tells, until terminated."""
-    ports = {"server.port": 0, "server.metrics_port": 0, "server.admin_port": 0}
-    configured = settings.load({"demo": True, "server.drain_wait_s": 0, **ports})
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the log costs what it costs, but nobody reads it here
-
-    async def tell(addresses: app.Addresses) -> None:
-        await asyncio.to_thread(connection.send, addresses.port)
-
-    app.run(configured, tell)
-
-
 class Streaming:
     """A stream on which every call sends the picture as the next frame, and waits for its answer."""
 
@@ -162,7 +150,7 @@ class Streaming:
         self._image = Image(encoded=data)
         self._frame_id = 0
         self._outgoing: SimpleQueue[StreamDetectRequest | None] = SimpleQueue()
-        config = StreamConfig(model=app.BUNDLED_MODEL, version=VERSION, mode=DELIVERY_MODE_LOSSLESS)
+        config = StreamConfig(model=configured.BUNDLED_MODEL, version=VERSION, mode=DELIVERY_MODE_LOSSLESS)
         self._outgoing.put(StreamDetectRequest(config=config))
         self._answers = DetectorServiceStub(self._channel).StreamDetect(iter(self._outgoing.get, None))
         next(self._answers)
@@ -191,19 +179,19 @@ class Bench:
         stack.callback(self._loop.send, None)
         self.workers = self._loop.recv()
         self._servers: list[tuple[Sequence[Callable[[], object]], Callable[[], float]]] = []
-        for target in (grpc_alone, served):
-            near, far = spawn.Pipe()
-            process = spawn.Process(target=target, args=(far,), daemon=True)
-            process.start()
-            address = f"localhost:{near.recv()}"
-            detectors = [Detector(address, app.BUNDLED_MODEL, VERSION) for _ in range(2 * self.workers)]
+        near, far = spawn.Pipe()
+        alone = spawn.Process(target=grpc_alone, args=(far,), daemon=True)
+        alone.start()
+        server = stack.enter_context(demo_server())
+        for address, pid in ((f"localhost:{near.recv()}", alone.pid or 0), (server.address, server.process.pid)):
+            detectors = [Detector(address, configured.BUNDLED_MODEL, VERSION) for _ in range(2 * self.workers)]
             clients = [partial(stack.enter_context(detector).detect, data) for detector in detectors]
             # The CPU clock of another process, in nanoseconds (clock_getcpuclockid(3)); /proc counts in ticks of 10 ms.
-            clock = (~(process.pid or 0) << 3) | 2
+            clock = (~pid << 3) | 2
             cpu_s = partial(time.clock_gettime, clock)
             self._servers.append((clients, cpu_s))
-        streams = [stack.enter_context(closing(Streaming(address, data))) for _ in range(2 * self.workers)]
-        self._servers.append((streams, cpu_s))  # of the process that was started last
+        streams = [stack.enter_context(closing(Streaming(server.address, data))) for _ in range(2 * self.workers)]
+        self._servers.append((streams, cpu_s))  # of the same process
 
     def round(self, threads: int, clients: int) -> list[Sample]:
         """One sample of each side, in the order of SIDES."""

@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATION = """\
 # Configuration
 
-A setting comes from a flag of `detector-grpc serve`, else from the environment, else from the file that `--config` (or
-`DETECTOR_CONFIG`) names, else from its default. The file is YAML with a mapping per section:
+A setting comes from a flag of `detector-grpc serve` or `up`, else from the environment, else from the file that
+`--config` (or `DETECTOR_CONFIG`) names, else from its default. The file is YAML with a mapping per section:
 
 ```yaml
 server:

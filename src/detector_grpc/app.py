@@ -8,17 +8,14 @@ import gc
 import logging
 import secrets
 import sys
-from functools import partial
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
-from detector_grpc.errors import SetupInvalid, ShuttingDown, listed
-from detector_grpc.gateway.plan import Plan
+from detector_grpc.configured import default_model, model_sources, no_models, open_session, tls_files, workers
+from detector_grpc.errors import SetupInvalid, ShuttingDown
 from detector_grpc.interceptors.auth import AuthInterceptor, NamingInterceptor
 from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.interceptors.calls import CallsInterceptor
@@ -34,35 +31,31 @@ from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import AdminServer, DetectorServer
 from detector_grpc.rpc.status import rich_status
 from detector_grpc.rpc.stream_frames import Served, StreamLimits
-from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles, aio_channel
+from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, aio_channel
 from detector_grpc.serving.budget import Shares
 from detector_grpc.serving.copies import CopyMarks
-from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.loader import Loader
 from detector_grpc.serving.memory import use_one_heap
 from detector_grpc.serving.outcome import Observers
 from detector_grpc.serving.polling import Poller
 from detector_grpc.serving.registry import Registry
-from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import SHED_REASONS, Scheduler
-from detector_grpc.serving.session import OnnxSession, import_onnxruntime
+from detector_grpc.serving.session import import_onnxruntime
 from detector_grpc.settings import address, read_token
 from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from detector_grpc.interceptors.around import AroundInterceptor
     from detector_grpc.interceptors.calls import CallEnd
-    from detector_grpc.serving.repository import VersionSource
-    from detector_grpc.settings import LimitsSettings, Settings, ShadowSettings
+    from detector_grpc.setting_sections import LimitsSettings, ShadowSettings
+    from detector_grpc.settings import Settings
 
 log = logging.getLogger(__name__)
 
-BUNDLED = Path(str(files("detector_grpc"))) / "bundled"
-BUNDLED_MODEL = "codes"
-FALLBACK_MODEL = "yolov9"
 MIN_RESUME_KEY_BYTES = 16
 
 
@@ -80,102 +73,6 @@ def run(settings: Settings) -> None:
     import_onnxruntime()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, json_log))
-
-
-def model_sources(settings: Settings) -> Sources:
-    """The places that the settings name.
-
-    A mounted path that was not set and does not exist is simply absent; one that was set and does not exist is a
-    version that cannot be loaded.
-    """
-    model = settings.models.default_model or FALLBACK_MODEL
-    mounts: dict[bool, list[VersionSource]] = {True: [], False: []}
-    for version, path, field, variable in (
-        ("v1", settings.model_v1_path, "model_v1_path", "MODEL_V1_PATH"),
-        ("v2", settings.model_v2_path, "model_v2_path", "MODEL_V2_PATH"),
-    ):
-        mounts[field in settings.model_fields_set].append(mounted(model, version, path, variable))
-    repositories = (settings.models.repository, BUNDLED / "models" if settings.demo else None)
-    return Sources([folder for folder in repositories if folder], mounts=mounts[True], defaults=mounts[False])
-
-
-def default_model(settings: Settings, sources: Sequence[VersionSource]) -> str:
-    """The model that answers where a call names none: as set, else the only one, else a conventional name.
-
-    The bundled model counts only where there is no other.
-    """
-    own = {source.model for source in sources if not source.path.is_relative_to(BUNDLED)}
-    models = own or {source.model for source in sources}
-    return settings.models.default_model or (models.pop() if len(models) == 1 else FALLBACK_MODEL)
-
-
-def gateway_plan(settings: Settings) -> Plan:
-    """The gateway that the settings ask for.
-
-    Raises:
-        SetupInvalid: The model repository cannot be read.
-    """
-    gateway, limits = settings.gateway, settings.limits
-    sources = model_sources(settings).scan()
-    model = default_model(settings, sources)
-    return Plan(
-        model=model,
-        versions=gateway.versions or tuple(sorted(source.version for source in sources if source.model == model)),
-        default_version=settings.models.default_version,
-        host=gateway.host,
-        port=gateway.port,
-        admin_port=gateway.admin_port,
-        http=address("127.0.0.1", gateway.http_port),
-        servers=settings.server_addresses,
-        failover=gateway.failover,
-        cors_origins=gateway.cors_origins,
-        max_message_bytes=limits.max_message_bytes,
-        margin_bytes=TRANSPORT_MARGIN_BYTES,
-        max_connection_streams=limits.max_connection_streams,
-        max_memory_bytes=gateway.max_memory_bytes,
-        receive_timeout_s=limits.receive_timeout_s,
-        request_timeout_s=gateway.request_timeout_s,
-    )
-
-
-def no_models(settings: Settings) -> str:
-    """Why there is nothing to serve, and what to do about it."""
-    repository = settings.models.repository
-    if repository is None:
-        return "there are no models: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo"
-    strays = [str(path.relative_to(repository)) for path in sorted(repository.glob("**/*.onnx"))]
-    found = f"; there are {listed(strays)}" if strays else ""
-    return f"there are no models: {repository} has no <model>/<version>/{MODEL_FILE}{found}"
-
-
-def open_session(settings: Settings) -> Callable[[Path], OnnxSession]:
-    """Opens a model file as the settings say."""
-    return partial(OnnxSession, provider=settings.runtime.provider)
-
-
-def workers(settings: Settings) -> int:
-    """Pictures looked at at once: as set, else one per processor that this process may use."""
-    return settings.runtime.workers or cpu_limit()
-
-
-def tls_files(settings: Settings) -> TlsFiles | None:
-    """The server's end of encrypted connections; None for no encryption."""
-    tls = settings.tls
-    return TlsFiles(tls.certificate, tls.private_key, tls.client_authority) if tls.certificate else None
-
-
-def request_memory_bytes(settings: Settings) -> int:
-    """Most bytes that pictures may take, beyond what the idle process has.
-
-    Of a message there are at most three copies: as received, as parsed and as handed on; later as handed on, as the
-    decoder gets it and as libtiff reads it. Of each stream one may be arriving beside those. A pixel takes most on a
-    worker in a TIFF picture that is one strip of four samples of 16 bits, which libtiff keeps beside the four bytes
-    that it makes of them. Of what is copied to another version there is the picture and the message.
-    """
-    limits = settings.limits
-    arriving = limits.max_streams * (limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
-    pixels = workers(settings) * (4 * 2 + 4) * limits.max_pixels
-    return 3 * limits.max_bytes_in_flight + 2 * arriving + pixels + 2 * settings.shadow.max_bytes
 
 
 async def _serve(settings: Settings, json_log: JsonLog) -> None:
@@ -211,7 +108,7 @@ async def _serve(settings: Settings, json_log: JsonLog) -> None:
     )
 
     key = _resume_key(settings.streams.resume_key_file)
-    shadow = _shadow(settings.shadow, f"127.0.0.1:{settings.gateway.port}", key, collectors)
+    shadow = _shadow(settings.shadow, settings.gateway_address, key, collectors)
 
     async def on_change() -> None:
         for model, version, _ in registry.providers():

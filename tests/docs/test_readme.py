@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 STATED_ADDRESS = "localhost:50051"
+STATED_GATEWAY = "localhost:8000"
 
 
 def blocks(language: str) -> list[str]:
@@ -26,22 +28,28 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+COMMANDS_BESIDE_IT = [command for command in COMMANDS if not command.startswith("make ")]
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as gateway:
+        return server.getsockname()[1], gateway.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
-def environment(port: int) -> dict[str, str]:
-    """The same commands on a port that is free here."""
+def environment(ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same commands on ports that are free here."""
+    port, gateway_port = ports
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "DETECTOR_"))}  # noqa: TID251
     return inherited | {
         "DETECTOR_SERVER_PORT": str(port),
         "DETECTOR_SERVER_METRICS_PORT": "0",
         "DETECTOR_SERVER_ADMIN_PORT": "0",
+        "DETECTOR_GATEWAY_PORT": str(gateway_port),
+        "DETECTOR_GATEWAY_HTTP_PORT": "0",
+        "DETECTOR_GATEWAY_ADMIN_PORT": "0",
+        "DETECTOR_GATEWAY_STATE": str(tmp_path_factory.mktemp("state")),
         "DETECTOR_ADDRESS": f"localhost:{port}",
     }
 
@@ -74,19 +82,23 @@ def test_make_run_prints_boxes_and_next_steps(make_run: str) -> None:
     for class_name in ("qr_code", "data_matrix", "aztec", "pdf417", "linear_barcode"):
         assert class_name in make_run
     assert "detector-grpc detect" in make_run
+    assert "/docs" in make_run
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith(".venv/bin/detector-grpc")])
-def test_command_succeeds(command: str, environment: dict[str, str], make_run: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", COMMANDS_BESIDE_IT)
+def test_command_succeeds(
+    command: str, environment: dict[str, str], ports: tuple[int, int], make_run: str, tmp_path: Path
+) -> None:
     assert make_run
-    words = shlex.split(command)
-    words[0] = str(PROJECT / words[0])
-    words = [str(PROJECT / word) if word.startswith("src/") else word for word in words]
+    command = command.replace(STATED_GATEWAY, f"localhost:{ports[1]}").replace("src/", f"{PROJECT}/src/")
+    words = shlex.split(command.replace(".venv/", f"{PROJECT}/.venv/"))
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     if "--save" in words:
-        assert len(list(tmp_path.rglob("*.jpg"))) == len(list((PROJECT / words[-1]).glob("*.jpg")))
+        assert len(list(tmp_path.rglob("*.jpg"))) == len(list(Path(words[-1]).glob("*.jpg")))
+    if words[0] == "curl":
+        assert "qr_code" in {each["class_name"] for each in json.loads(done.stdout)["detections"]}
 
 
 def test_python_example_prints_detections(environment: dict[str, str], make_run: str) -> None:

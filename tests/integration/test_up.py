@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -19,11 +20,14 @@ import grpc
 import numpy as np
 import psutil
 import pytest
+from click.testing import CliRunner
 from support.calls import SERVING, connected, encoded_request, failure, wait_until
 from support.gateways import tiny_repository
 from support.pictures import png
 from support.servers import SOURCES
 from support.ups import failed_up, start_up, up_process
+
+from detector_grpc.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +99,26 @@ def test_everything_is_served_and_each_says_who_it_is(up: UpProcess) -> None:
     with urlopen(f"http://{up.gateway}/health") as answer:
         assert answer.status == 200
     assert {entry["by"] for entry in up.log("version ready", version="v2")} == {"server-0", "server-1"}
+
+
+def test_the_smoke_test_of_rest_passes_and_fails_where_something_is_wrong(up: UpProcess, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["health", "--rest", f"http://{up.gateway}", "--json"])
+    checks = [json.loads(line) for line in done.output.splitlines()]
+    assert [check["what"] for check in checks] == [
+        "GET /health",
+        "GET /models",
+        "POST /predict",
+        "POST /v1/predict?model=tiny",
+        "POST /v2/predict?model=tiny",
+    ]
+    assert all(check["ok"] for check in checks), checks
+    assert done.exit_code == 0
+
+    (tmp_path / "text").write_text("no picture")
+    done = CliRunner().invoke(main, ["health", "--rest", f"http://{up.gateway}/", "--picture", str(tmp_path / "text")])
+    assert [line.split()[0] for line in done.output.splitlines()] == ["ok", "ok", "failed", "failed", "failed"]
+    assert "400 Bad Request: the bytes are no" in done.output
+    assert done.exit_code == 1
 
 
 def test_servers_share_processors_and_the_key_by_which_streams_move(up: UpProcess) -> None:

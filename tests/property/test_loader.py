@@ -36,8 +36,7 @@ from detector_grpc.serving.outcome import CURRENT_CALL, Call
 from detector_grpc.serving.registry import ModelState, Registry
 from detector_grpc.serving.repository import Sources, scan
 from detector_grpc.serving.resume import ResumeTokens
-from detector_grpc.serving.scheduler import Scheduler
-from detector_grpc.serving.turns import Priority
+from detector_grpc.serving.scheduler import Priority, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

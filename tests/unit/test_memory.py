@@ -13,7 +13,7 @@ import pytest
 from support import files
 from support.files import encoded
 
-from detector_grpc import app, settings
+from detector_grpc import configured, settings
 from detector_grpc.vision.tags import Tag
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def test_of_every_kind_a_picture_stays_within_the_promise(kind: str, tmp_path: P
     (tmp_path / "picture").write_bytes(data)
     (tmp_path / "small").write_bytes(encoded(".png", np.zeros((8, 8, 3), np.uint8)))
     promised = [
-        app.request_memory_bytes(settings.load({"limits.max_pixels": pixels, "runtime.workers": 1}))
+        configured.request_memory_bytes(settings.load({"limits.max_pixels": pixels, "runtime.workers": 1}))
         for pixels in (1, 1 + SIDE * SIDE)
     ]
 

@@ -10,7 +10,8 @@ import pytest
 from detector_grpc import settings
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES
-from detector_grpc.settings import MIB, Settings, environment, load, variables
+from detector_grpc.setting_sections import MIB
+from detector_grpc.settings import Settings, environment, load, variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from detector_grpc import app
+from detector_grpc import configured
 from detector_grpc.cli.detect import Job, look, show
+from detector_grpc.cli.health import BUNDLED_PICTURE
 from detector_grpc.client import AsyncDetector, CallFailed, DetectOptions
 
 if TYPE_CHECKING:
     from detector_grpc.settings import Settings
-    from detector_grpc.up_app import Places
+    from detector_grpc.up.app import Places
 
 COMMAND = shlex.quote(str(Path(sys.argv[0]).resolve()))
-PICTURE = app.BUNDLED / "pictures" / "desk.jpg"
 
 
 async def show_next_steps(settings: Settings, places: Places) -> None:
@@ -31,32 +31,35 @@ async def show_next_steps(settings: Settings, places: Places) -> None:
     knows_callers = settings.auth.callers_file is not None
     if settings.demo and not knows_callers:  # else only somebody with credentials can call
         await _show_picture(console, address)
+    token = " --token-file FILE" if knows_callers else ""
+    reach = f"--address {address}{token}"
+    steps = [f"detect {reach} --save annotated {BUNDLED_PICTURE.parent}", f"models list {reach}"]
     servers = " and ".join(places.servers)
     if places.gateway:
         url = f"http://{address}"
-        console.print(f"Serving gRPC and REST on {address}, gRPC alone on {servers}.")
-        console.print(f"The page is {url}/, the docs {url}/docs, metrics {url}/metrics. Next:")
-        if not knows_callers:
-            console.print(f"  curl --form file=@{PICTURE} {url}/predict")
+        lines = [
+            f"Serving gRPC and REST on {address}, and gRPC alone on {servers}.",
+            f"The page is {url}/, docs are {url}/docs, metrics {url}/metrics. Next:",
+        ]
+        state, port = settings.gateway.state, address.rpartition(":")[2]
+        steps += [
+            f"health --rest {url}{token}",
+            f"traffic get --state {state}" if state else f"traffic get --port {port}",
+        ]
     else:
-        console.print(f"Serving gRPC on {servers}, metrics on {' and '.join(places.metrics)}. Next:")
-    reach = f"--address {address}{' --token-file FILE' if knows_callers else ''}"
-    console.print(
-        f"  {COMMAND} detect {reach} --save annotated {PICTURE.parent}\n"
-        f"  {COMMAND} models list {reach}\n"
-        f"  {COMMAND} health {reach}\n"
-        f"Ctrl-C stops."
-    )
+        lines = [f"Serving gRPC on {servers}, metrics on {' and '.join(places.metrics)}. Next:"]
+        steps += [f"health {reach}"]
+    console.print("\n".join([*lines, *(f"  {COMMAND} {step}" for step in steps), "Ctrl-C stops."]), markup=False)
 
 
 async def _show_picture(console: Console, address: str) -> None:
     """Detects over gRPC like any client, and prints the boxes."""
     folder = tempfile.mkdtemp(prefix="detector-grpc-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    annotated = Path(folder) / PICTURE.name
+    annotated = Path(folder) / BUNDLED_PICTURE.name
     try:
-        async with AsyncDetector(address, app.BUNDLED_MODEL) as detector:
-            outcome = await look(detector, Job(PICTURE, annotated), DetectOptions(), downscale=False)
+        async with AsyncDetector(address, configured.BUNDLED_MODEL) as detector:
+            outcome = await look(detector, Job(BUNDLED_PICTURE, annotated), DetectOptions(), downscale=False)
     except CallFailed as failure:
         console.print(f"The bundled picture could not be looked at: {failure}", markup=False)
         return

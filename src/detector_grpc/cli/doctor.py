@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from detector_grpc import app
+from detector_grpc import configured
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.options import with_settings
 from detector_grpc.errors import DetectorError, SetupInvalid, TrackingNotInstalled
@@ -115,16 +115,16 @@ def _installed(package: str) -> bool:
 
 def _models(settings: Settings) -> Iterator[Finding]:
     try:
-        sources = app.model_sources(settings).scan()
+        sources = configured.model_sources(settings).scan()
     except SetupInvalid as error:
         yield Finding("models", "fault", error.message)
         return
     if not sources:
-        yield Finding("models", "fault", app.no_models(settings))
+        yield Finding("models", "fault", configured.no_models(settings))
     for source in sources:
         what = f"{source.model} {source.version}"
         try:
-            loaded = open_version(source, app.open_session(settings), settings.limits.max_pixels)
+            loaded = open_version(source, configured.open_session(settings), settings.limits.max_pixels)
         except DetectorError as error:
             yield Finding(what, "fault", error.message)
         else:
@@ -132,7 +132,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 what, "ok", f"{width} x {height}, {len(loaded.spec.class_names)} classes, {loaded.signature.provider}"
             )
-    default = (app.default_model(settings, sources), settings.models.default_version)
+    default = (configured.default_model(settings, sources), settings.models.default_version)
     if sources and default not in {(source.model, source.version) for source in sources}:
         detail = (
             f"{default[0]} {default[1]} is the default and not there (DETECTOR_MODELS_DEFAULT_MODEL, …_DEFAULT_VERSION)"
@@ -149,13 +149,13 @@ def _tracking() -> Finding:
 
 
 def _threads(settings: Settings) -> Finding:
-    count, limit = app.workers(settings), cpu_limit()
+    count, limit = configured.workers(settings), cpu_limit()
     detail = f"{count} workers on {limit} processors that this process may use ({os.cpu_count()} in the machine)"
     return Finding("threads", "warning" if count > limit else "ok", detail)
 
 
 def _memory(settings: Settings) -> Finding:
-    most, limit = app.request_memory_bytes(settings) // MIB, _memory_limit_bytes() // MIB
+    most, limit = configured.request_memory_bytes(settings) // MIB, _memory_limit_bytes() // MIB
     detail = f"requests may take {most} MiB beyond the idle process, the limit is {limit} MiB"
     if most < limit:
         return Finding("memory", "ok", detail)
@@ -190,7 +190,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _access(settings: Settings) -> Iterator[Finding]:
-    tls = app.tls_files(settings)
+    tls = configured.tls_files(settings)
     if tls is not None:
         try:
             check_server_files(tls)

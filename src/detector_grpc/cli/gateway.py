@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from detector_grpc import app
+from detector_grpc import configured
 from detector_grpc.cli import Lazy, LazyGroup
 from detector_grpc.cli.options import with_settings
 from detector_grpc.gateway.state import State
@@ -67,7 +67,7 @@ def render(settings: Settings, *, use: str, out: Path | None) -> None:
 
 def plan_for(settings: Settings, use: str) -> tuple[Plan, PurePosixPath | None]:
     """The gateway, and the folder in which its Envoy will find the files; None: where they are written."""
-    plan = app.gateway_plan(settings)
+    plan = configured.gateway_plan(settings)
     if use not in USES:
         return plan, None
     own = settings.gateway

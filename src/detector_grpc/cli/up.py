@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from detector_grpc import up_app
 from detector_grpc.cli.demo import show_next_steps
 from detector_grpc.cli.options import with_settings
+from detector_grpc.up.app import run
 
 if TYPE_CHECKING:
     from detector_grpc.settings import Settings
@@ -26,4 +26,4 @@ def up(settings: Settings) -> None:
     """
     stderr = Console(stderr=True)
     coloured = stderr.color_system is not None and not stderr.no_color
-    up_app.run(settings, partial(show_next_steps, settings), coloured=coloured)
+    run(settings, partial(show_next_steps, settings), coloured=coloured)

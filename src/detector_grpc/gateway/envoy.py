@@ -76,6 +76,7 @@ def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
         transcoded_services=[service.full_name for service in SERVICES],
         max_body_bytes=plan.max_body_bytes,
         local_errors=local_errors(plan.max_body_bytes),
+        access_logs=[fill("access_log")] if plan.logs_requests else [],
     )
     clusters = [_servers(plan, SERVERS_CLUSTER, "", buffer_bytes)]
     for version in plan.versions:

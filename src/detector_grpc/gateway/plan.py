@@ -27,6 +27,7 @@ class Plan(BaseModel):
         max_memory_bytes: Most memory that Envoy may take.
         receive_timeout_s: Seconds that a request may take to arrive.
         request_timeout_s: Seconds that a call without a deadline of its own may take.
+        logs_requests: Whether each request gets a line in the log.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +48,7 @@ class Plan(BaseModel):
     max_memory_bytes: int
     receive_timeout_s: float
     request_timeout_s: float
+    logs_requests: bool = True
 
     @property
     def max_body_bytes(self) -> int:

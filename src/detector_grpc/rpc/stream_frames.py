@@ -17,7 +17,7 @@ from detector_grpc.serving.frame_jobs import FrameJobs
 from detector_grpc.serving.frames import Delivery, DropReason, Frame, FrameBook
 from detector_grpc.serving.outcome import Outcome
 from detector_grpc.serving.pipeline import PictureRequest, Result
-from detector_grpc.serving.turns import Priority
+from detector_grpc.serving.scheduler import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

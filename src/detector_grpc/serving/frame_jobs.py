@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from detector_grpc.serving.frames import Frame, FrameBook
-    from detector_grpc.serving.scheduler import Scheduler
-    from detector_grpc.serving.turns import Flow, Priority
+    from detector_grpc.serving.scheduler import Priority, Scheduler
+    from detector_grpc.serving.turns import Flow
 
 PayloadT = TypeVar("PayloadT")
 

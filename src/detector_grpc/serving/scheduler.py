@@ -1,8 +1,8 @@
 """Who gets a worker, and when: a bounded queue in front of a fixed number of threads.
 
 Jobs belong to flows, which take turns: callers do, and of each caller its calls together and its streams together.
-What runs is never interrupted, so while interactive work keeps coming, batch work leaves it a worker; and it runs on
-threads of its own, which the system lets wait for others.
+Interactive work has all workers and never waits for batch work. That has threads of its own, which the system lets wait
+for others: one always, so that it gets on, and as many more as interactive work leaves free.
 
 States of a job, and all the ways between them:
 
@@ -19,32 +19,36 @@ event loop; the threads see only a function to call.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
 from detector_grpc.serving.cpu import stand_back
-from detector_grpc.serving.turns import Priority, Turns
+from detector_grpc.serving.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from detector_grpc.serving.turns import Flow
+    from detector_grpc.serving.turns import Flow
 
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[float], Any]"
 
 SHED_REASONS = ("queue_full", "expired", "cancelled")
 
-# Interactive work that came within so many seconds is expected to go on.
-_LATELY_S = 1.0
-
 # Weight of the newest job in the running mean of service times, from which refused callers are told when to come back.
 _SMOOTHING = 0.1
+
+
+class Priority(Enum):
+    """Whether somebody, or a live camera, waits for the answer."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
 
 
 @dataclass(eq=False)
@@ -61,7 +65,7 @@ class Scheduler:
     """Runs jobs on worker threads. Belongs to one event loop.
 
     Args:
-        workers: Most jobs that run at once.
+        workers: Most jobs of one priority that run at once.
         max_queue: Most jobs of one flow that may wait.
         clock: Seconds, monotonic; the clock that deadlines are told in.
 
@@ -78,10 +82,9 @@ class Scheduler:
             Priority.INTERACTIVE: ThreadPoolExecutor(workers, "worker"),
             Priority.BATCH: ThreadPoolExecutor(workers, "batch-worker", initializer=stand_back),
         }
-        self._waiting = Turns[_Job]()
+        self._waiting = {priority: Turns[_Job]() for priority in Priority}
         self._unfinished: set[_Job] = set()
         self._running = Counter[Priority]()
-        self._last_interactive = -math.inf
         self._service_s = 0.0
         self._finished = asyncio.Event()  # set for a moment whenever a job is over
         self._closed = False
@@ -89,7 +92,7 @@ class Scheduler:
     @property
     def depth(self) -> int:
         """Number of jobs that wait."""
-        return len(self._waiting)
+        return sum(map(len, self._waiting.values()))
 
     async def submit(
         self, work: Callable[[float], T], deadline: float | None = None, flow: Flow = (), uses: object = None
@@ -108,8 +111,8 @@ class Scheduler:
             DeadlineExpired: The deadline passed while the job waited.
             Exception: Whatever `work` raises.
         """
-        waiting = self._waiting.waiting(flow, Priority.INTERACTIVE)
-        if self._running.total() == self.workers and waiting >= self._max_queue and not self._closed:
+        waiting = self._waiting[Priority.INTERACTIVE].waiting(flow)
+        if self._running[Priority.INTERACTIVE] == self.workers and waiting >= self._max_queue and not self._closed:
             self.shed["queue_full"] += 1
             raise QueueFull(self._max_queue, self._estimated_wait_s())
         return await self._submit(lambda: work, deadline, flow, Priority.INTERACTIVE, uses)
@@ -134,15 +137,13 @@ class Scheduler:
         if self._closed:
             raise ShuttingDown
         job = _Job(choose, asyncio.get_running_loop().create_future(), self._clock(), deadline, priority, uses)
-        if priority is Priority.INTERACTIVE:
-            self._last_interactive = job.submitted
         self._unfinished.add(job)
-        self._waiting.append(job, flow, priority)
+        self._waiting[priority].append(job, flow)
         self._fill()
         try:
             value: T = await job.future
         except asyncio.CancelledError:
-            if self._waiting.remove(job, flow, priority):
+            if self._waiting[priority].remove(job, flow):
                 self.shed["expired" if self._expired(job) else "cancelled"] += 1
                 self._end(job)
             raise
@@ -163,21 +164,28 @@ class Scheduler:
 
     def _fill(self) -> None:
         """Gives free workers the jobs whose turn it is."""
-        while self._running.total() < self.workers:
-            now = self._clock()
-            job = self._waiting.next(batch=self._running[Priority.BATCH] < self._most_batch(now))
-            if job is None:
-                return
-            if job.future.cancelled():  # its caller left in this very turn of the loop
-                self.shed["cancelled"] += 1
-                self._end(job)
-            elif self._expired(job):
-                self.shed["expired"] += 1
-                job.future.set_exception(DeadlineExpired(now - job.submitted))
-                self._end(job)
-            else:
-                self._running[job.priority] += 1
-                self._threads[job.priority].submit(self._run, job, job.choose(), now)
+        for priority, waiting in self._waiting.items():
+            while waiting and self._is_free(priority):
+                self._begin(waiting.next())
+
+    def _is_free(self, priority: Priority) -> bool:
+        """Whether there is a worker for a job of this priority."""
+        if priority is Priority.INTERACTIVE:
+            return self._running[priority] < self.workers
+        return not self._running[priority] or self._running.total() < self.workers
+
+    def _begin(self, job: _Job) -> None:
+        now = self._clock()
+        if job.future.cancelled():  # its caller left in this very turn of the loop
+            self.shed["cancelled"] += 1
+            self._end(job)
+        elif self._expired(job):
+            self.shed["expired"] += 1
+            job.future.set_exception(DeadlineExpired(now - job.submitted))
+            self._end(job)
+        else:
+            self._running[job.priority] += 1
+            self._threads[job.priority].submit(self._run, job, job.choose(), now)
 
     def _run(self, job: _Job, work: Work, began: float) -> None:
         """Does the work; the only method that runs on a worker thread."""
@@ -191,7 +199,8 @@ class Scheduler:
 
     def _finish(self, job: _Job, began: float, value: Any, error: BaseException | None) -> None:  # noqa: ANN401
         self._running[job.priority] -= 1
-        self._service_s += _SMOOTHING * (self._clock() - began - self._service_s)
+        if job.priority is Priority.INTERACTIVE:
+            self._service_s += _SMOOTHING * (self._clock() - began - self._service_s)
         if not job.future.done():  # else its caller left while it ran
             if error is None:
                 job.future.set_result(value)
@@ -199,11 +208,6 @@ class Scheduler:
                 job.future.set_exception(error)
         self._end(job)
         self._fill()
-
-    def _most_batch(self, now: float) -> int:
-        """Number of batch jobs that may run now; while it is reached one of them runs, whose end is the next look."""
-        lately = now - self._last_interactive <= _LATELY_S
-        return max(1, self.workers - 1) if lately else self.workers
 
     def _expired(self, job: _Job) -> bool:
         return job.deadline is not None and self._clock() >= job.deadline
@@ -214,4 +218,4 @@ class Scheduler:
         self._finished.clear()
 
     def _estimated_wait_s(self) -> float:
-        return self._service_s * (self.depth + 1) / self.workers
+        return self._service_s * (len(self._waiting[Priority.INTERACTIVE]) + 1) / self.workers

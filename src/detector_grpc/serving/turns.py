@@ -1,16 +1,14 @@
-"""Whose turn it is: a queue that is fair between flows, and lets interactive work pass batch work.
+"""Whose turn it is: a queue that is fair between flows.
 
 A flow is a path, such as caller, kind of work, stream. On each level those who have something waiting take turns, one
 item each, however much waits below them: caller by caller, and for each caller its calls and its streams, and stream by
-stream. Within a flow, first come, first served. While interactive flows wait, batch flows get every tenth turn, so that
-neither keeps the other waiting for ever.
+stream. Within a flow, first come, first served.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
-from enum import Enum
 from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -18,65 +16,42 @@ T = TypeVar("T")
 # None may be the beginning of another one.
 Flow: TypeAlias = tuple[Hashable, ...]
 
-INTERACTIVE_PER_BATCH = 9
-
-
-class Priority(Enum):
-    """Whether somebody, or a live camera, waits for the answer."""
-
-    INTERACTIVE = "interactive"
-    BATCH = "batch"
-
 
 class Turns(Generic[T]):
-    """The queue. A flow keeps its priority for as long as it has items here."""
+    """The queue."""
 
     def __init__(self) -> None:
-        self._roots = {priority: _Node[T]() for priority in Priority}
-        self._interactive_in_a_row = 0
+        self._root = _Node[T]()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count  # read by other threads, too
 
-    def waiting(self, flow: Flow, priority: Priority) -> int:
+    def waiting(self, flow: Flow) -> int:
         """Number of items of one flow."""
-        return len(self._roots[priority].find(flow))
+        return len(self._root.find(flow))
 
-    def append(self, item: T, flow: Flow, priority: Priority) -> None:
+    def append(self, item: T, flow: Flow) -> None:
         """Puts an item behind all others of its flow."""
-        self._roots[priority].append(item, flow)
+        self._root.append(item, flow)
         self._count += 1
 
-    def next(self, *, batch: bool = True) -> T | None:
+    def next(self) -> T:
         """Takes the item whose turn it is; its flow then stands behind all others, on every level.
 
-        Args:
-            batch: Whether it may be batch work.
-
-        Returns:
-            The item; None if none may be taken.
+        Raises:
+            IndexError: There is none.
         """
-        root = self._roots[self._turn(batch=batch)]
-        if not root:
-            return None
+        if not self._root:
+            raise IndexError("nothing waits")
         self._count -= 1
-        return root.next()
+        return self._root.next()
 
-    def remove(self, item: T, flow: Flow, priority: Priority) -> bool:
+    def remove(self, item: T, flow: Flow) -> bool:
         """Takes an item out wherever it stands; says whether it was there."""
-        removed = self._roots[priority].remove(item, flow)
+        removed = self._root.remove(item, flow)
         self._count -= removed
         return removed
-
-    def _turn(self, *, batch: bool) -> Priority:
-        batch = batch and bool(self._roots[Priority.BATCH])
-        interactive = bool(self._roots[Priority.INTERACTIVE])
-        if batch and (not interactive or self._interactive_in_a_row >= INTERACTIVE_PER_BATCH):
-            self._interactive_in_a_row = 0
-            return Priority.BATCH
-        self._interactive_in_a_row += 1
-        return Priority.INTERACTIVE
 
 
 class _Node(Generic[T]):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from detector_grpc.serving.frame_jobs import FrameJobs
 from detector_grpc.serving.frames import Delivery, FrameBook
-from detector_grpc.serving.scheduler import Scheduler
-from detector_grpc.serving.turns import Priority
+from detector_grpc.serving.scheduler import Priority, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

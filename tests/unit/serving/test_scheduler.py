@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
-from detector_grpc.serving.scheduler import Scheduler
-from detector_grpc.serving.turns import Priority
+from detector_grpc.serving.scheduler import Priority, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -417,48 +416,31 @@ async def test_work_can_be_chosen_when_a_worker_is_free() -> None:
     scheduler = Scheduler(1, 10)
     newest = ["old"]
     async with busy(scheduler):
-        task = asyncio.create_task(scheduler.submit_chosen(lambda: opened(newest[0]), (), Priority.BATCH))
+        task = asyncio.create_task(scheduler.submit_chosen(lambda: opened(newest[0]), (), Priority.INTERACTIVE))
         await turn()
         newest[0] = "new"
     assert await task == "new"
 
 
-async def test_interactive_work_passes_batch_work() -> None:
-    scheduler = Scheduler(1, 10)
-    order: list[str] = []
-    async with busy(scheduler):
-        tasks = [
-            asyncio.create_task(
-                scheduler.submit_chosen(lambda: lambda _: order.append("batch"), ("b",), Priority.BATCH)
-            ),
-            asyncio.create_task(scheduler.submit(lambda _: order.append("interactive"), flow=("a",))),
-        ]
-        await turn()
-    await asyncio.gather(*tasks)
-    assert order == ["interactive", "batch"]
+async def batch_job(scheduler: Scheduler, gate: Gate) -> object:
+    return await scheduler.submit_chosen(lambda: gate, ("batch",), Priority.BATCH)
 
 
-async def test_batch_work_leaves_a_worker_while_interactive_work_keeps_coming() -> None:
-    clock = Clock()
-    scheduler = Scheduler(2, 10, clock)
-    gates = [Gate() for _ in range(3)]
-
-    def batch() -> list[asyncio.Task[object]]:
-        return [
-            asyncio.create_task(scheduler.submit_chosen(lambda gate=gate: gate, ("b",), Priority.BATCH))
-            for gate in gates
-        ]
-
-    await scheduler.submit(opened())
-    tasks = batch()
-    await gates[0].began()
-    await turn()
-    assert gates[1].runs == 0
+async def test_interactive_work_never_waits_for_batch_work() -> None:
+    scheduler = Scheduler(2, 10)
+    gates = [Gate() for _ in range(4)]
+    tasks = [asyncio.create_task(batch_job(scheduler, gate)) for gate in gates]
+    for gate in gates[:2]:
+        await gate.began()  # it has all that nobody else wants
     assert await scheduler.submit(opened("at once")) == "at once"
-    clock.now += 1.1  # nobody else came
-    gates[0].open()
-    await gates[1].began()
-    await gates[2].began()
+    async with busy(scheduler):
+        for gate in gates[:2]:
+            gate.open()
+        await gates[2].began()
+        await asyncio.gather(*tasks[:2])
+        await turn()
+        assert gates[3].runs == 0  # one gets on
+        assert scheduler.depth == 1
     for gate in gates:
         gate.open()
     await asyncio.gather(*tasks)

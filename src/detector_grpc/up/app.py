@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import signal
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from detector_grpc.app import gateway_plan
-from detector_grpc.client import AsyncDetector, CallFailed
+from detector_grpc.configured import gateway_plan
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.admin import Admin
 from detector_grpc.gateway.envoy import envoy_binary
 from detector_grpc.gateway.state import State
 from detector_grpc.gateway.supervision.child import Child, Program
 from detector_grpc.gateway.supervision.output import Output
-from detector_grpc.gateway.supervision.ports import PortWish, free_ports
 from detector_grpc.json_log import JsonLog
 from detector_grpc.serving.cpu import cpu_limit
-from detector_grpc.settings import address, environment, reachable
+from detector_grpc.settings import LOOPBACK, address, environment
 from detector_grpc.stopping import Stopping
+from detector_grpc.up.own_settings import settings_of_each
+from detector_grpc.up.readiness import until_gateway_ready, until_servers_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from detector_grpc.settings import Settings
 
 log = logging.getLogger(__name__)
-
-# Where Envoy finds the pages, and who may give it orders.
-LOOPBACK = "127.0.0.1"
 
 # `-P` keeps the working folder, in which anything may lie, off the path of Python.
 COMMAND = (sys.executable, "-P", "-m", "detector_grpc")
@@ -46,13 +41,6 @@ MARGIN_S = 5.0
 
 # What whoever reads the log may take for its last lines.
 LAST_LINES_S = 2.0
-
-# Envoy asks each server every second; a version that cannot be served never becomes healthy.
-SEEN_S = 5.0
-POLL_S = 0.1
-
-# Envoy tells a level less than we do: at `info` its start alone is a hundred lines.
-ENVOY_LEVELS = {"debug": "info", "info": "warning", "warning": "warning", "error": "error"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +100,7 @@ def run(settings: Settings, on_ready: Callable[[Places], Awaitable[None]], *, co
 async def _up(settings: Settings, folder: Path, output: Output, on_ready: Callable[[Places], Awaitable[None]]) -> None:
     stopping = Stopping()
     envoy = _envoy()
-    settings, each = _with_ports(settings, _resume_key(settings, folder), has_gateway=envoy is not None)
+    settings, each = settings_of_each(settings, _resume_key(settings, folder), has_gateway=envoy is not None)
     servers = [
         Child(Program(f"server-{number}", (*COMMAND, "serve"), environment(own)), output)
         for number, own in enumerate(each)
@@ -129,12 +117,13 @@ async def _up(settings: Settings, folder: Path, output: Output, on_ready: Callab
     in_order = asyncio.create_task(_stop(settings, stopping, servers, gateway))
     at_once = asyncio.create_task(stopping.repeated.wait())
     await asyncio.wait({in_order, at_once}, return_when=asyncio.FIRST_COMPLETED)
+    at_once.cancel()
     if not in_order.done():
         log.warning("asked twice, so all are killed")
-        for child in children:
-            child.kill()
-    at_once.cancel()
-    await asyncio.gather(in_order, *running, return_exceptions=True)
+    for child in children:  # those that are left
+        child.kill()
+    await asyncio.gather(*running, return_exceptions=True)
+    await in_order
     log.info("stopped")
     stopping.raise_failure()
 
@@ -156,70 +145,14 @@ def _resume_key(settings: Settings, folder: Path) -> Path:
     return file
 
 
-def _with_ports(settings: Settings, resume_key: Path, *, has_gateway: bool) -> tuple[Settings, list[Settings]]:
-    """The settings of the gateway and those of each server, on ports that are free.
-
-    Raises:
-        SetupInvalid: Ports are not free; all of them are named.
-    """
-    count = settings.workers
-    ports = free_ports([*_server_ports(settings), *(_gateway_ports(settings) if has_gateway else ())])
-    by_server = [ports[3 * number : 3 * number + 3] for number in range(count)]
-    threads = settings.runtime.workers or max(1, cpu_limit() // count)
-    each = [
-        _changed(
-            settings,
-            server={"port": port, "metrics_port": metrics_port, "admin_port": admin_port},
-            runtime={"workers": threads},
-            streams={"resume_key_file": resume_key},
-            gateway={"servers": (), "server_metrics": ()},
-        )
-        for port, metrics_port, admin_port in by_server
-    ]
-    gateway: dict[str, Any] = {
-        "servers": tuple(server for own in each for server in own.server_addresses),
-        "server_metrics": tuple(metrics for own in each for metrics in own.metrics_addresses),
-    }
-    if has_gateway:
-        gateway |= dict(zip(("http_port", "port", "admin_port"), ports[3 * count :], strict=True))
-    return _changed(settings, gateway=gateway), each
-
-
-def _server_ports(settings: Settings) -> Iterator[PortWish]:
-    """Those of each server, one above those of the one before."""
-    server = settings.server
-    for number in range(settings.workers):
-        for host, port, setting in (
-            (server.host, server.port, "DETECTOR_SERVER_PORT"),
-            (server.host, server.metrics_port, "DETECTOR_SERVER_METRICS_PORT"),
-            (server.admin_host, server.admin_port, "DETECTOR_SERVER_ADMIN_PORT"),
-        ):
-            shifted = f"{setting} + {number}" if port and number else setting
-            yield PortWish(f"server-{number}", host, port and port + number, shifted)
-
-
-def _gateway_ports(settings: Settings) -> Iterator[PortWish]:
-    gateway = settings.gateway
-    yield PortWish("pages", LOOPBACK, gateway.http_port, "DETECTOR_GATEWAY_HTTP_PORT")
-    yield PortWish("envoy", gateway.host, gateway.port, "DETECTOR_GATEWAY_PORT")
-    yield PortWish("envoy", LOOPBACK, gateway.admin_port, "DETECTOR_GATEWAY_ADMIN_PORT")
-
-
-def _changed(settings: Settings, **sections: dict[str, Any]) -> Settings:
-    """The settings, with some of some sections set."""
-    return settings.model_copy(
-        update={name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
-    )
-
-
 def _gateway(settings: Settings, envoy: Path, output: Output) -> Gateway:
     state = State(settings.gateway.folder)
     state.prepare(gateway_plan(settings))
-    flags = ("--log-level", ENVOY_LEVELS[settings.log_level], "--concurrency", str(cpu_limit()))
+    command = (str(envoy), *state.envoy_arguments(), "--concurrency", str(cpu_limit()))
     pages = Program("pages", (*COMMAND, "gateway", "serve"), environment(settings))
     return Gateway(
         Child(pages, output),
-        Child(Program("envoy", (str(envoy), *state.envoy_arguments(), *flags)), output),
+        Child(Program("envoy", command), output),
         Admin(address(LOOPBACK, settings.gateway.admin_port)),
     )
 
@@ -227,53 +160,12 @@ def _gateway(settings: Settings, envoy: Path, output: Output) -> Gateway:
 async def _tell(settings: Settings, gateway: Gateway | None, on_ready: Callable[[Places], Awaitable[None]]) -> None:
     """Waits until all are ready, and says so."""
     own = settings.gateway
-    for server in own.servers:
-        await _until(partial(_is_serving, server))
+    await until_servers_ready(own.servers)
     if gateway is not None:
-        await _until(partial(_listens, LOOPBACK, own.http_port))
-        await _until(partial(_is_ready, gateway.admin))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SEEN_S):
-                await _until(partial(_has_seen_all, gateway.admin))
-    place = None if gateway is None else address(reachable(own.host), own.port)
-    places = Places(own.servers, own.server_metrics, place)
+        await until_gateway_ready(gateway.admin, own.http_port)
+    places = Places(own.servers, own.server_metrics, None if gateway is None else settings.gateway_address)
     log.info("ready", extra=asdict(places))
     await on_ready(places)
-
-
-async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while not await condition():  # noqa: ASYNC110 - what other processes do sets no event
-        await asyncio.sleep(POLL_S)
-
-
-async def _is_serving(address: str) -> bool:
-    """Whether a server answers; asked on a connection of its own, since one that has failed would be held back."""
-    async with AsyncDetector(address) as detector:
-        try:
-            return await detector.health() == "SERVING"
-        except CallFailed:
-            return False
-
-
-async def _listens(host: str, port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    writer.close()
-    return True
-
-
-async def _is_ready(envoy: Admin) -> bool:
-    try:
-        return await asyncio.to_thread(envoy.is_ready)
-    except SetupInvalid:  # not started yet
-        return False
-
-
-async def _has_seen_all(envoy: Admin) -> bool:
-    """Whether Envoy knows of a healthy server for every version."""
-    return all((await asyncio.to_thread(envoy.stats, "membership_healthy")).values())
 
 
 async def _stop(settings: Settings, stopping: Stopping, servers: list[Child], gateway: Gateway | None) -> None:

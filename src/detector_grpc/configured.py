@@ -1,0 +1,124 @@
+"""What follows from the settings before anything runs: for the processes that serve, and for commands that look."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detector_grpc.errors import listed
+from detector_grpc.gateway.plan import Plan
+from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
+from detector_grpc.serving.cpu import cpu_limit
+from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
+from detector_grpc.serving.session import OnnxSession
+from detector_grpc.settings import LOOPBACK, address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from detector_grpc.serving.repository import VersionSource
+    from detector_grpc.settings import Settings
+
+BUNDLED = Path(str(files("detector_grpc"))) / "bundled"
+BUNDLED_MODEL = "codes"
+FALLBACK_MODEL = "yolov9"
+
+
+def model_sources(settings: Settings) -> Sources:
+    """The places that the settings name.
+
+    A mounted path that was not set and does not exist is simply absent; one that was set and does not exist is a
+    version that cannot be loaded.
+    """
+    model = settings.models.default_model or FALLBACK_MODEL
+    mounts: dict[bool, list[VersionSource]] = {True: [], False: []}
+    for version, path, field, variable in (
+        ("v1", settings.model_v1_path, "model_v1_path", "MODEL_V1_PATH"),
+        ("v2", settings.model_v2_path, "model_v2_path", "MODEL_V2_PATH"),
+    ):
+        mounts[field in settings.model_fields_set].append(mounted(model, version, path, variable))
+    repositories = (settings.models.repository, BUNDLED / "models" if settings.demo else None)
+    return Sources([folder for folder in repositories if folder], mounts=mounts[True], defaults=mounts[False])
+
+
+def default_model(settings: Settings, sources: Sequence[VersionSource]) -> str:
+    """The model that answers where a call names none: as set, else the only one, else a conventional name.
+
+    The bundled model counts only where there is no other.
+    """
+    own = {source.model for source in sources if not source.path.is_relative_to(BUNDLED)}
+    models = own or {source.model for source in sources}
+    return settings.models.default_model or (models.pop() if len(models) == 1 else FALLBACK_MODEL)
+
+
+def gateway_plan(settings: Settings) -> Plan:
+    """The gateway that the settings ask for.
+
+    Raises:
+        SetupInvalid: The model repository cannot be read.
+    """
+    gateway, limits = settings.gateway, settings.limits
+    sources = model_sources(settings).scan()
+    model = default_model(settings, sources)
+    return Plan(
+        model=model,
+        versions=gateway.versions or tuple(sorted(source.version for source in sources if source.model == model)),
+        default_version=settings.models.default_version,
+        host=gateway.host,
+        port=gateway.port,
+        admin_port=gateway.admin_port,
+        http=address(LOOPBACK, gateway.http_port),
+        servers=settings.server_addresses,
+        failover=gateway.failover,
+        cors_origins=gateway.cors_origins,
+        max_message_bytes=limits.max_message_bytes,
+        margin_bytes=TRANSPORT_MARGIN_BYTES,
+        max_connection_streams=limits.max_connection_streams,
+        max_memory_bytes=gateway.max_memory_bytes,
+        receive_timeout_s=limits.receive_timeout_s,
+        request_timeout_s=gateway.request_timeout_s,
+        logs_requests=settings.log_level in ("debug", "info"),
+    )
+
+
+def no_models(settings: Settings) -> str:
+    """Why there is nothing to serve, and what to do about it."""
+    repository = settings.models.repository
+    if repository is None:
+        return "there are no models: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo"
+    strays = [str(path.relative_to(repository)) for path in sorted(repository.glob("**/*.onnx"))]
+    found = f"; there are {listed(strays)}" if strays else ""
+    return f"there are no models: {repository} has no <model>/<version>/{MODEL_FILE}{found}"
+
+
+def open_session(settings: Settings) -> Callable[[Path], OnnxSession]:
+    """Opens a model file as the settings say."""
+    return partial(OnnxSession, provider=settings.runtime.provider)
+
+
+def workers(settings: Settings) -> int:
+    """Pictures looked at at once: as set, else one per processor that this process may use."""
+    return settings.runtime.workers or cpu_limit()
+
+
+def tls_files(settings: Settings) -> TlsFiles | None:
+    """The server's end of encrypted connections; None for no encryption."""
+    tls = settings.tls
+    return TlsFiles(tls.certificate, tls.private_key, tls.client_authority) if tls.certificate else None
+
+
+def request_memory_bytes(settings: Settings) -> int:
+    """Most bytes that pictures may take, beyond what the idle process has.
+
+    Of a message there are at most three copies: as received, as parsed and as handed on; later as handed on, as the
+    decoder gets it and as libtiff reads it. Of each stream one may be arriving beside those. A pixel takes most on a
+    worker in a TIFF picture that is one strip of four samples of 16 bits, which libtiff keeps beside the four bytes
+    that it makes of them; recordings have as many workers again. Of what is copied to another version there is the
+    picture and the message.
+    """
+    limits = settings.limits
+    arriving = limits.max_streams * (limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
+    pixels = 2 * workers(settings) * (4 * 2 + 4) * limits.max_pixels
+    return 3 * limits.max_bytes_in_flight + 2 * arriving + pixels + 2 * settings.shadow.max_bytes

@@ -1,0 +1,230 @@
+"""The sections of the settings: every setting that has one, with its unit, range and default."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_settings import NoDecode
+
+from detector_grpc.errors import SetupInvalid
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(ge=0, le=3600)]
+
+# In the environment and in flags separated by commas, in the file a list.
+Words = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(lambda value: [each.strip() for each in value.split(",")] if isinstance(value, str) else value),
+]
+
+MIB = 1024 * 1024
+
+
+class Section(BaseModel):
+    """Settings that belong together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    """Where the process listens, and how it stops."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs callers to be known.")
+    port: Port = Field(50051, description="gRPC port; 0 lets the system choose.")
+    metrics_port: Port = Field(9464, description="Prometheus port (HTTP); 0 lets the system choose.")
+    admin_host: str = Field(
+        "127.0.0.1", description="Address to listen on for orders to load and unload models; as for `host`."
+    )
+    admin_port: Port = Field(50101, description="gRPC port for such orders; 0 lets the system choose.")
+    reflection: bool = Field(default=True, description="Whether gRPC reflection tells the contract to tools.")
+    drain_wait_s: Seconds = Field(
+        5.0,
+        description="Seconds between NOT_SERVING and the refusal of new calls after SIGTERM; at least three times the "
+        "interval of the load balancer's health checks. Not waited for after Ctrl-C.",
+    )
+    grace_s: Seconds = Field(20.0, description="Seconds that calls in progress may take to end when the server stops.")
+
+
+class ModelsSettings(Section):
+    """Which models there are."""
+
+    repository: Path | None = Field(
+        None, description="Folder with `<model>/<version>/model.onnx`. Unset: no repository."
+    )
+    default_model: str | None = Field(
+        None, description="Model that answers where a call names none. Unset: the only one there is, else `yolov9`."
+    )
+    default_version: str = Field("v1", description="Version that answers where nothing else chose one.")
+    poll_s: Seconds = Field(
+        0.0,
+        description="Seconds between two looks at the repository, to load what is new or has changed, and to unload "
+        "what is gone. 0: nobody looks.",
+    )
+
+    @model_validator(mode="after")
+    def _there_is_something_to_look_at(self) -> ModelsSettings:
+        if self.poll_s and self.repository is None:
+            raise ValueError("poll_s needs a repository")
+        return self
+
+
+class RuntimeSettings(Section):
+    """What models run on."""
+
+    provider: str = Field(
+        "CPUExecutionProvider", description="ONNX Runtime execution provider that must run the models."
+    )
+    workers: int = Field(
+        0, ge=0, le=1024, description="Pictures looked at at once. 0: one per processor that this process may use."
+    )
+
+
+class LimitsSettings(Section):
+    """What the process takes on at most. docs/limits.md says what follows for its memory."""
+
+    max_message_bytes: int = Field(16 * MIB, ge=1024, le=1024 * MIB, description="Largest request, in bytes.")
+    max_pixels: int = Field(50_000_000, ge=1, le=2**30, description="Largest width * height of a picture.")
+    max_queue: int = Field(64, ge=0, le=100_000, description="Pictures of one caller that may wait for a worker.")
+    max_requests: int = Field(
+        128, ge=1, le=100_000, description="Detection calls at once, in whatever state, without streams."
+    )
+    max_bytes_in_flight: int = Field(
+        256 * MIB,
+        ge=4 * MIB,
+        description="Bytes of requests held at once; more wait at their senders. At least twice the largest request.",
+    )
+    receive_timeout_s: Seconds = Field(
+        30.0,
+        gt=0,
+        description="Seconds that a request, or the config of a stream, may take to arrive, and that an answer of a "
+        "stream may stay unread.",
+    )
+    max_streams: int = Field(32, ge=0, le=100_000, description="StreamDetect calls at once.")
+    max_stream_frames: int = Field(
+        8, ge=1, le=1000, description="Frames of one LOSSLESS stream that may be unanswered at once."
+    )
+    max_connection_streams: int = Field(1024, ge=1, le=2**31 - 1, description="Calls at once on one connection.")
+
+    @model_validator(mode="after")
+    def _largest_request_fits(self) -> LimitsSettings:
+        if self.max_bytes_in_flight < 2 * self.max_message_bytes:
+            raise ValueError(
+                f"max_bytes_in_flight must be at least twice max_message_bytes, got {self.max_bytes_in_flight} and "
+                f"{self.max_message_bytes}"
+            )
+        return self
+
+
+class StreamsSettings(Section):
+    """How streams move between servers."""
+
+    resume_key_file: Path | None = Field(
+        None,
+        description="File with the secret that servers share between which streams move, and by which they know copies "
+        "of calls, at least 16 bytes. Unset: a secret of this process alone, so that clients begin a new stream at "
+        "another server, and copies count as calls.",
+    )
+
+
+class GatewaySettings(Section):
+    """Envoy in front of the servers."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on for all clients; as for `server.host`.")
+    port: Port = Field(8000, description="Port of all of them; 0 lets the system choose.")
+    admin_port: Port = Field(9901, description="Port of Envoy's own interface, on loopback; 0 lets the system choose.")
+    http_port: Port = Field(8001, description="Port of `gateway serve`, on loopback: the page, docs, health, metrics.")
+    servers: Words = Field(
+        (), description="`host:port` of each server process, separated by commas. Unset: the one of this machine."
+    )
+    server_metrics: Words = Field((), description="`host:port` of their Prometheus ports; as `servers`.")
+    token_file: Path | None = Field(
+        None,
+        description="File with the bearer token with which `gateway serve` asks servers that know their callers which "
+        "versions they hold; of the class `read`.",
+    )
+    versions: Words = Field(
+        (),
+        description="Versions of the default model among which traffic can be shared. Unset: those that there are when "
+        "the gateway starts.",
+    )
+    failover: bool = Field(
+        default=False,
+        description="Whether other versions answer in place of the one that the weights chose, where no server has it "
+        "ready. Pins are never answered by another version.",
+    )
+    cors_origins: Words = Field(
+        ("http://localhost:*", "http://127.0.0.1:*"),
+        description="Origins whose pages may call; `:*` at the end is any port, `*` alone any origin.",
+    )
+    request_timeout_s: Seconds = Field(
+        60.0, gt=0, description="Seconds that a call without a deadline of its own may take; streams have no limit."
+    )
+    max_memory_bytes: int = Field(
+        1024 * MIB, ge=128 * MIB, description="Memory of Envoy; near it requests are refused, and large ones ended."
+    )
+    state: Path | None = Field(
+        None,
+        description="Folder of the gateway's files. Unset: one for its port in the user's folder for state.",
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the gateway's files.
+
+        Raises:
+            SetupInvalid: It is not set, and the user has no folders.
+        """
+        if self.state is not None:
+            return self.state
+        try:
+            home = Path.home()
+        except RuntimeError:
+            raise SetupInvalid(["DETECTOR_GATEWAY_STATE must be set where there is no home folder"]) from None
+        state = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"  # noqa: TID251  these are settings
+        return Path(state) / "detector-grpc" / f"gateway-{self.port}"
+
+
+class ShadowSettings(Section):
+    """Copies of calls to another version, which the gateway asks for; see `detector-grpc traffic shadow`."""
+
+    target: str = Field("", description="`host:port` that copies are sent to. Empty: the gateway of this machine.")
+    max_bytes: int = Field(64 * MIB, ge=1, description="Bytes of pictures whose copies are on their way at once.")
+    max_calls: int = Field(2, ge=1, le=1000, description="Copies that are being answered at once; others wait.")
+    max_per_s: float = Field(50.0, gt=0, le=100_000, description="Copies a second; those beyond are dropped.")
+    timeout_s: Seconds = Field(30.0, gt=0, description="Seconds that the answer to a copy may take.")
+    token_file: Path | None = Field(
+        None, description="File with the bearer token of copies, where callers must be known; of the class `infer`."
+    )
+
+
+class TlsSettings(Section):
+    """PEM files for encrypted connections. Unset: no encryption."""
+
+    certificate: Path | None = Field(None, description="The server's certificate chain.")
+    private_key: Path | None = Field(None, description="Its private key.")
+    client_authority: Path | None = Field(
+        None, description="Certificates that sign those of clients; set it to demand one of every client (mTLS)."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> TlsSettings:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("certificate and private_key must be set together")
+        if self.client_authority is not None and self.certificate is None:
+            raise ValueError("client_authority needs certificate and private_key")
+        return self
+
+
+class AuthSettings(Section):
+    """Who may call."""
+
+    callers_file: Path | None = Field(None, description="YAML file of callers; docs/security.md has its format.")
+    mode: Literal["auto", "open"] = Field(
+        "auto",
+        description="`auto`: without a file of callers only loopback is listened on. `open`: anybody who reaches the "
+        "port may make every call.",
+    )

@@ -1,0 +1,72 @@
+"""When all that was started can be used."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+from detector_grpc.client import AsyncDetector, CallFailed
+from detector_grpc.errors import SetupInvalid
+from detector_grpc.settings import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from detector_grpc.gateway.admin import Admin
+
+# Envoy asks each server every second; a version that cannot be served never becomes healthy.
+SEEN_S = 5.0
+
+POLL_S = 0.1
+
+
+async def until_servers_ready(servers: Sequence[str]) -> None:
+    """Waits until every version has settled and one is ready, in each server at `host:port`."""
+    for server in servers:
+        await _until(partial(_is_serving, server))
+
+
+async def until_gateway_ready(envoy: Admin, http_port: int) -> None:
+    """Waits until the pages are served and Envoy knows which servers are ready."""
+    await _until(partial(_listens, LOOPBACK, http_port))
+    await _until(partial(_is_ready, envoy))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SEEN_S):
+            await _until(partial(_has_seen_all, envoy))
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    while not await condition():  # noqa: ASYNC110 - what other processes do sets no event
+        await asyncio.sleep(POLL_S)
+
+
+async def _is_serving(address: str) -> bool:
+    """Whether a server answers; asked on a connection of its own, since one that has failed would be held back."""
+    async with AsyncDetector(address) as detector:
+        try:
+            return await detector.health() == "SERVING"
+        except CallFailed:
+            return False
+
+
+async def _listens(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def _is_ready(envoy: Admin) -> bool:
+    try:
+        return await asyncio.to_thread(envoy.is_ready)
+    except SetupInvalid:  # not started yet
+        return False
+
+
+async def _has_seen_all(envoy: Admin) -> bool:
+    """Whether Envoy knows of a healthy server for every version."""
+    return all((await asyncio.to_thread(envoy.stats, "membership_healthy")).values())
