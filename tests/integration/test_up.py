@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner
-from support.calls import SERVING, connected, encoded_request, failure, wait_until
+from support.calls import SERVING, Client, connected, encoded_request, failure, wait_until
 from support.gateways import tiny_repository
 from support.pictures import png
 from support.servers import SOURCES
@@ -59,7 +59,7 @@ class Callers:
     """Threads that call Detect through the gateway on and on.
 
     Attributes:
-        ended: How often each code was answered.
+        ended: How often each code was answered, and how often nobody listened.
     """
 
     def __init__(self, address: str, count: int) -> None:
@@ -80,13 +80,16 @@ class Callers:
             thread.join()
 
     def _call(self) -> None:
-        with connected(self._address) as client:
+        # As clients have it who set nothing: what was never sent is sent once more, on another connection.
+        with grpc.insecure_channel(self._address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            client = Client(channel)
             while not self._stop.is_set():
                 try:
                     client.detect(REQUEST)
                     self.ended["OK"] += 1
                 except grpc.RpcError as error:
-                    self.ended[error.code().name] += 1
+                    nobody = "failed to connect to all addresses" in error.details()
+                    self.ended["NOBODY LISTENS" if nobody else error.code().name] += 1
 
 
 def test_everything_is_served_and_each_says_who_it_is(up: UpProcess) -> None:
@@ -199,6 +202,20 @@ def test_sigterm_finishes_calls_in_progress(tmp_path: Path, half_second: int) ->
 
         assert [len(call.result().detections) for call in calls] == [1] * 4
         assert up.wait() == 0
+
+
+@pytest.mark.parametrize("drain_wait_s", [0, 2])
+def test_sigterm_under_load_fails_no_call_that_was_taken(tmp_path: Path, repository: Path, drain_wait_s: int) -> None:
+    with up_process(tmp_path, repository=repository, WORKERS=2, server_drain_wait_s=drain_wait_s) as up:
+        callers = Callers(up.gateway, 4)
+        callers.wait_for_more(200)
+        up.send(signal.SIGTERM)
+        if drain_wait_s:
+            callers.wait_for_more(100)
+            assert set(callers.ended) == {"OK"}
+        assert up.wait() == 0
+        callers.stop()
+    assert set(callers.ended) <= {"OK", "NOBODY LISTENS"}
 
 
 def test_a_second_ctrl_c_stops_all_at_once(tmp_path: Path, half_second: int) -> None:

@@ -45,6 +45,10 @@ class Admin:
         """When it accepted a routes file last, in seconds since the epoch."""
         return self.stats(r"\.rds\..*\.update_time")["http.gateway.rds.gateway.update_time"] / 1000
 
+    def connections(self) -> int:
+        """How many connections of callers it has now."""
+        return self.stats(r"^http\.gateway\.downstream_cx_active$")["http.gateway.downstream_cx_active"]
+
     def stats(self, pattern: str) -> dict[str, int]:
         """Counters and gauges whose name matches a regular expression."""
         text = self._get(f"/stats?filter={quote(pattern)}&format=json")[1]

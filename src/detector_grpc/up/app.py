@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import signal
@@ -27,7 +28,7 @@ from detector_grpc.up.own_settings import settings_of_each
 from detector_grpc.up.readiness import until_gateway_ready, until_servers_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from detector_grpc.settings import Settings
 
@@ -38,6 +39,10 @@ COMMAND = (sys.executable, "-P", "-m", "detector_grpc")
 
 # What a process may take to end beyond the time that the settings give it.
 MARGIN_S = 5.0
+
+# What callers get to leave Envoy before the servers stop; those that make no calls stay.
+LEAVE_S = 1.0
+POLL_S = 0.05
 
 # What whoever reads the log may take for its last lines.
 LAST_LINES_S = 2.0
@@ -176,9 +181,12 @@ async def _stop(settings: Settings, stopping: Stopping, servers: list[Child], ga
     if gateway is not None:
         gateway.pages.retire()
         gateway.envoy.retire()
-        await _ask(gateway.admin.fail_health_check)
+        with _tolerance():
+            await asyncio.to_thread(gateway.admin.fail_health_check)
         await stopping.wait_for_balancers(server.drain_wait_s)
-        await _ask(gateway.admin.stop_listening)
+        with _tolerance():
+            await asyncio.to_thread(gateway.admin.stop_listening)
+            await _until_left(gateway.admin)
     # The second signal tells a server that no balancer has to see first that it stops.
     hurried = gateway is not None or stopping.is_hurried
     signals = (signal.SIGTERM, signal.SIGINT) if hurried else (signal.SIGTERM,)
@@ -189,9 +197,18 @@ async def _stop(settings: Settings, stopping: Stopping, servers: list[Child], ga
         await gateway.envoy.stop(MARGIN_S, signal.SIGTERM)
 
 
-async def _ask(order: Callable[[], None]) -> None:
-    """Gives Envoy an order, if it is there to hear it."""
+async def _until_left(envoy: Admin) -> None:
+    """Gives callers a moment to close their connections, as they are told to by their next answers."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LEAVE_S):
+            while await asyncio.to_thread(envoy.connections):  # noqa: ASYNC110 - what others do sets no event
+                await asyncio.sleep(POLL_S)
+
+
+@contextlib.contextmanager
+def _tolerance() -> Iterator[None]:
+    """Envoy may have crashed, and not be there to be told anything."""
     try:
-        await asyncio.to_thread(order)
+        yield
     except SetupInvalid as error:
         log.warning("%s", error.message)
