@@ -7,7 +7,6 @@ import contextlib
 import gc
 import logging
 import secrets
-import sys
 from typing import TYPE_CHECKING
 
 import cv2
@@ -25,7 +24,7 @@ from detector_grpc.interceptors.limits import LimitsInterceptor
 from detector_grpc.interceptors.logging import log_call
 from detector_grpc.interceptors.metrics import Metrics
 from detector_grpc.interceptors.shadow import Shadow, ShadowLimits
-from detector_grpc.json_log import JsonLog
+from detector_grpc.json_log import logging_to_stderr
 from detector_grpc.rpc.copies import CopySender
 from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import AdminServer, DetectorServer
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
 
     from detector_grpc.interceptors.around import AroundInterceptor
     from detector_grpc.interceptors.calls import CallEnd
+    from detector_grpc.output import Output
     from detector_grpc.setting_sections import LimitsSettings, ShadowSettings
     from detector_grpc.settings import Settings
 
@@ -66,16 +66,17 @@ def run(settings: Settings) -> None:
         SetupInvalid: The process cannot start.
     """
     use_one_heap()
-    json_log = JsonLog(sys.stderr)
-    json_log.use(settings.log_level)
     cv2.setNumThreads(1)  # pictures run beside each other, each on one thread
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or a damaged TIFF could fill the log
     import_onnxruntime()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, json_log))
+    with (
+        logging_to_stderr(settings.log_level) as output,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_serve(settings, output))
 
 
-async def _serve(settings: Settings, json_log: JsonLog) -> None:
+async def _serve(settings: Settings, output: Output) -> None:
     stopping = Stopping()
     limits, collectors = settings.limits, CollectorRegistry()
     ProcessCollector(registry=collectors)
@@ -104,7 +105,7 @@ async def _serve(settings: Settings, json_log: JsonLog) -> None:
             "too_many_streams": admission.refused_streams,
         },
         providers=registry.providers,
-        unwritten_lines=lambda: json_log.dropped,
+        unwritten_lines=lambda: output.dropped,
     )
 
     key = _resume_key(settings.streams.resume_key_file)

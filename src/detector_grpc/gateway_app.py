@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from detector_grpc.gateway.health import ServerHealth, ServerStatus, ask_all
 from detector_grpc.gateway.http import Sources, application
 from detector_grpc.gateway.metrics import SummedMetrics
 from detector_grpc.gateway.state import State
-from detector_grpc.json_log import JsonLog
+from detector_grpc.json_log import logging_to_stderr
 from detector_grpc.settings import read_token
 from detector_grpc.stopping import Stopping
 
@@ -42,8 +41,10 @@ def run(settings: Settings) -> None:
     Raises:
         SetupInvalid: The process cannot start.
     """
-    JsonLog(sys.stderr).use(settings.log_level)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        logging_to_stderr(settings.log_level),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(_serve(settings))
 
 

@@ -1,4 +1,4 @@
-"""The log never keeps a call waiting, whoever reads it."""
+"""The log is one JSON object per line, and keeps no call waiting, whoever reads it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, TextIO
 import pytest
 
 from detector_grpc.json_log import JsonLog
+from detector_grpc.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+CLOSE_S = 20.0
 LINE = "x" * 1000
 LINES = 200  # more than a pipe takes
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[TextIO, TextIO]]:
+def pipe() -> Iterator[tuple[TextIO, int]]:
+    """A reader, and where to write; the latter is the test's to close."""
     reader, writer = os.pipe()
-    with os.fdopen(reader) as read, os.fdopen(writer, "w") as write:
-        yield read, write
+    with os.fdopen(reader) as read:
+        yield read, writer
 
 
 def record(message: str, **fields: object) -> logging.LogRecord:
@@ -32,40 +35,39 @@ def record(message: str, **fields: object) -> logging.LogRecord:
     return made
 
 
-def test_a_record_is_a_line_with_its_fields(pipe: tuple[TextIO, TextIO]) -> None:
+def test_a_record_is_a_line_with_its_fields(pipe: tuple[TextIO, int]) -> None:
     reader, writer = pipe
-    log = JsonLog(writer)
-    log.emit(record("call", caller="ann"))
-    log.close()
-    fields = json.loads(reader.readline())
+    output = Output(writer)
+    JsonLog(output).emit(record("two\nlines", caller="ann"))
+    output.close(CLOSE_S)
+    os.close(writer)
+    fields = json.loads(reader.read())
     assert fields.pop("time")
-    assert fields == {"level": "INFO", "logger": "name", "message": "call", "caller": "ann"}
+    assert fields == {"level": "INFO", "logger": "name", "message": "two\nlines", "caller": "ann"}
 
 
-def test_lines_that_are_not_read_in_time_are_dropped_and_counted(pipe: tuple[TextIO, TextIO]) -> None:
+def test_lines_that_are_not_read_in_time_are_dropped_and_counted(pipe: tuple[TextIO, int]) -> None:
     reader, writer = pipe
-    log = JsonLog(writer, max_waiting=5)
+    output = Output(writer, max_unread_bytes=5000)
     for _ in range(LINES):
-        log.emit(record(LINE))
-    assert log.dropped > LINES // 4
+        JsonLog(output).emit(record(LINE))
+    assert output.dropped > LINES // 4
     got: list[str] = []
     reading = threading.Thread(target=lambda: got.extend(reader))
     reading.start()
-    log.close()
-    writer.close()
+    output.close(CLOSE_S)
+    os.close(writer)
     reading.join()
-    assert len(got) + log.dropped == LINES
+    assert len(got) + output.dropped == LINES
     assert all(json.loads(line)["message"] == LINE for line in got)
 
 
 def test_that_nobody_reads_any_more_is_no_reason_to_stop() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    stream = os.fdopen(writer, "w", buffering=1)
-    log = JsonLog(stream)
+    output = Output(writer)
     for _ in range(3):
-        log.emit(record("call"))
-    log.close()
-    assert log.dropped == 3
-    with pytest.raises(BrokenPipeError):
-        stream.close()
+        JsonLog(output).emit(record("call"))
+    output.close(CLOSE_S)
+    os.close(writer)
+    assert output.dropped == 3

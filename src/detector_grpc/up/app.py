@@ -19,7 +19,7 @@ from detector_grpc.gateway.admin import Admin
 from detector_grpc.gateway.envoy import envoy_binary
 from detector_grpc.gateway.state import State
 from detector_grpc.gateway.supervision.child import Child, Program
-from detector_grpc.gateway.supervision.output import Output
+from detector_grpc.gateway.supervision.output import NamedOutput
 from detector_grpc.json_log import JsonLog
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.settings import LOOPBACK, address, environment
@@ -91,18 +91,18 @@ def run(settings: Settings, on_ready: Callable[[Places], Awaitable[None]], *, co
     """
     if settings.tls.certificate is not None:
         raise SetupInvalid(["DETECTOR_TLS_CERTIFICATE: `up` does not encrypt, `serve` does"])
-    output = Output(sys.stderr.fileno(), coloured=coloured)
-    json_log = JsonLog(output.writer("up"))
-    json_log.use(settings.log_level)
+    output = NamedOutput(sys.stderr.fileno(), coloured=coloured)
+    JsonLog(output.writer("up")).use(settings.log_level)
     try:
         with tempfile.TemporaryDirectory(prefix="detector-grpc-") as folder:
             asyncio.run(_up(settings, Path(folder), output, on_ready))
     finally:
-        json_log.close()
         output.close(LAST_LINES_S)
 
 
-async def _up(settings: Settings, folder: Path, output: Output, on_ready: Callable[[Places], Awaitable[None]]) -> None:
+async def _up(
+    settings: Settings, folder: Path, output: NamedOutput, on_ready: Callable[[Places], Awaitable[None]]
+) -> None:
     stopping = Stopping()
     envoy = _envoy()
     settings, each = settings_of_each(settings, _resume_key(settings, folder), has_gateway=envoy is not None)
@@ -150,7 +150,7 @@ def _resume_key(settings: Settings, folder: Path) -> Path:
     return file
 
 
-def _gateway(settings: Settings, envoy: Path, output: Output) -> Gateway:
+def _gateway(settings: Settings, envoy: Path, output: NamedOutput) -> Gateway:
     state = State(settings.gateway.folder)
     state.prepare(gateway_plan(settings))
     command = (str(envoy), *state.envoy_arguments(), "--concurrency", str(cpu_limit()))

@@ -20,7 +20,7 @@ from detector_grpc.gateway.supervision.output import LineSplitter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from detector_grpc.gateway.supervision.output import Output
+    from detector_grpc.gateway.supervision.output import NamedOutput
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Child:
         backoff: How long it waits after a crash; None: as usual.
     """
 
-    def __init__(self, program: Program, output: Output, backoff: Backoff | None = None) -> None:
+    def __init__(self, program: Program, output: NamedOutput, backoff: Backoff | None = None) -> None:
         self.name = program.name
         self._program = program
         self._writer = output.writer(program.name)

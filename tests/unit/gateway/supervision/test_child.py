@@ -15,7 +15,7 @@ import pytest
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.supervision.backoff import Backoff
 from detector_grpc.gateway.supervision.child import Child, Program
-from detector_grpc.gateway.supervision.output import Output
+from detector_grpc.gateway.supervision.output import NamedOutput
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -52,10 +52,10 @@ sys.exit(1)
 SUPERVISES = f"""
 import asyncio, sys
 from detector_grpc.gateway.supervision.child import Child, Program
-from detector_grpc.gateway.supervision.output import Output
+from detector_grpc.gateway.supervision.output import NamedOutput
 
 async def main():
-    output = Output(1, coloured=False)
+    output = NamedOutput(1, coloured=False)
     program = Program("child", (sys.executable, "-c", {IS_DEAF!r}))
     await asyncio.gather(*(Child(program, output).run() for _ in range(3)))
 
@@ -69,7 +69,7 @@ class Log:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("wb")
-        self.output = Output(self._file.fileno(), coloured=False)
+        self.output = NamedOutput(self._file.fileno(), coloured=False)
 
     def lines(self) -> list[str]:
         return self._path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from detector_grpc.gateway.supervision.output import MAX_LINE_BYTES, LineSplitter, Output
+from detector_grpc.gateway.supervision.output import MAX_LINE_BYTES, LineSplitter, NamedOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def lines_of(read_end: int, count: int) -> list[str]:
 
 def test_lines_of_many_writers_are_whole_and_each_writers_in_order(pipe: tuple[int, int]) -> None:
     read_end, write_end = pipe
-    output = Output(write_end, coloured=False)
+    output = NamedOutput(write_end, coloured=False)
     texts = [f"{number} {'x' * (number % 300)} end" for number in range(500)]
     names = ("one", "two", "three")
 
@@ -61,7 +61,7 @@ def test_lines_of_many_writers_are_whole_and_each_writers_in_order(pipe: tuple[i
 
 def test_a_reader_that_does_not_read_keeps_nobody_waiting_and_is_told_what_it_missed(pipe: tuple[int, int]) -> None:
     read_end, write_end = pipe
-    output = Output(write_end, coloured=False, max_unread_bytes=100_000)
+    output = NamedOutput(write_end, coloured=False, max_unread_bytes=100_000)
     writer = output.writer("server")
     began = time.monotonic()
     for number in range(20_000):  # some 2 MB, of which the pipe takes 64 KiB
@@ -90,7 +90,7 @@ def test_a_reader_that_does_not_read_keeps_nobody_waiting_and_is_told_what_it_mi
 
 def test_a_reader_that_is_gone_harms_nobody(pipe: tuple[int, int]) -> None:
     read_end, write_end = pipe
-    output = Output(write_end, coloured=False)
+    output = NamedOutput(write_end, coloured=False)
     os.close(read_end)
     for _ in range(1000):
         output.writer("server").write_line(b"nobody hears me")
@@ -101,7 +101,7 @@ def test_a_reader_that_is_gone_harms_nobody(pipe: tuple[int, int]) -> None:
 
 def test_closing_waits_for_a_reader_no_longer_than_it_may(pipe: tuple[int, int]) -> None:
     read_end, write_end = pipe
-    output = Output(write_end, coloured=False)
+    output = NamedOutput(write_end, coloured=False)
     output.writer("server").write_line(b"x" * 500_000)
     began = time.monotonic()
     output.close(0.1)
@@ -113,7 +113,7 @@ def test_closing_waits_for_a_reader_no_longer_than_it_may(pipe: tuple[int, int])
 def test_names_have_colours_only_where_they_are_asked_for(pipe: tuple[int, int]) -> None:
     read_end, write_end = pipe
     for coloured in (False, True):
-        output = Output(write_end, coloured=coloured)
+        output = NamedOutput(write_end, coloured=coloured)
         for name in ("server-0", "envoy"):
             output.writer(name).write_line(b"ready")
         output.close(CLOSE_S)
@@ -123,14 +123,6 @@ def test_names_have_colours_only_where_they_are_asked_for(pipe: tuple[int, int])
         "\x1b[36mserver-0\x1b[0m | ready",
         "\x1b[33menvoy   \x1b[0m | ready",
     ]
-
-
-def test_several_lines_at_once_each_get_the_name(pipe: tuple[int, int]) -> None:
-    read_end, write_end = pipe
-    output = Output(write_end, coloured=False)
-    output.writer("up").write("one\ntwo\n")
-    output.close(CLOSE_S)
-    assert lines_of(read_end, 2) == ["up       | one", "up       | two"]
 
 
 class TestLineSplitter:
