@@ -192,18 +192,20 @@ def test_without_a_healthy_server_rest_gets_json_and_grpc_a_grpc_error(tmp_path:
             assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "no healthy upstream")
 
 
+DEADLINE_S = 0.1
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory, half_second: int) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("slow")
+    repository = tiny_repository(folder / "models", ("v1",), cost=2 * half_second)
+    plan = {"versions": ("v1",), "request_timeout_s": DEADLINE_S}
+    with running_gateway(folder, plan=plan, repository=repository) as gateway:
+        yield gateway
+
+
 class TestDeadline:
     """Of calls that take far longer, about a second."""
-
-    TIMEOUT_S = 0.1
-
-    @pytest.fixture(scope="class")
-    def slow(self, tmp_path_factory: pytest.TempPathFactory, half_second: int) -> Iterator[Gateway]:
-        folder = tmp_path_factory.mktemp("slow")
-        repository = tiny_repository(folder / "models", ("v1",), cost=2 * half_second)
-        plan = {"versions": ("v1",), "request_timeout_s": self.TIMEOUT_S}
-        with running_gateway(folder, plan=plan, repository=repository) as gateway:
-            yield gateway
 
     @pytest.fixture
     def client(self, slow: Gateway) -> Iterator[Client]:
@@ -211,12 +213,12 @@ class TestDeadline:
             yield client
 
     def test_of_the_caller_may_be_longer_than_the_gateway_s(self, client: Client) -> None:
-        assert client.detect(REQUEST).timing.inference_ms > 1000 * self.TIMEOUT_S
+        assert client.detect(REQUEST).timing.inference_ms > 1000 * DEADLINE_S
 
     @pytest.mark.parametrize("own", [True, False], ids=["the caller's", "the gateway's"])
     def test_ends_the_call_everywhere(self, slow: Gateway, client: Client, own: bool) -> None:  # noqa: FBT001
         metadata = (("x-request-id", f"deadline-{own}"),)
-        timeout_s = self.TIMEOUT_S if own else None
+        timeout_s = DEADLINE_S if own else None
 
         error = failure(lambda: client.detector.Detect(REQUEST, timeout=timeout_s, metadata=metadata))
 
