@@ -50,7 +50,10 @@ class JsonLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
-        self._lines.write_line(self.format(record).encode(errors="backslashreplace"))
+        try:
+            self._lines.write_line(self.format(record).encode(errors="backslashreplace"))
+        except Exception:  # noqa: BLE001 - as handlers do: what is logged must not fail because of the log
+            self.handleError(record)
 
 
 @contextmanager

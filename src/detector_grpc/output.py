@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import deque
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 # What a slow reader may leave unread; beyond it lines are dropped.
 MAX_UNREAD_BYTES = 1 << 20
+
+# Nobody will ever read what is written.
+_NEVER_AGAIN = (errno.EPIPE, errno.EBADF, errno.EIO)
 
 
 class Output:
@@ -65,15 +69,19 @@ class Output:
         self._thread.join(timeout_s)
 
     def _write_all(self) -> None:
+        torn = False  # whether what was written last is a part of a line
         while lines := self._take():
-            taken = b"".join(line + b"\n" for line in lines)
+            taken = b"\n" * torn + b"".join(line + b"\n" for line in lines)
+            torn = False
             try:
                 while taken:
-                    taken = taken[os.write(self._descriptor, taken) :]
-            except OSError:  # nobody will ever read it
+                    written = os.write(self._descriptor, taken)
+                    torn, taken = taken[written - 1 : written] != b"\n", taken[written:]
+            except OSError as error:
                 with self._changed:
-                    self._max_unread_bytes, self._missed = 0, None
                     self.dropped += len(lines)
+                    if error.errno in _NEVER_AGAIN:
+                        self._max_unread_bytes, self._missed = 0, None
 
     def _take(self) -> list[bytes]:
         """All lines that are there to be written, once there are some; none at the end."""

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, TextIO
 
 import pytest
@@ -71,3 +72,22 @@ def test_that_nobody_reads_any_more_is_no_reason_to_stop() -> None:
     output.close(CLOSE_S)
     os.close(writer)
     assert output.dropped == 3
+
+
+def test_a_pipe_that_is_full_for_a_moment_is_not_given_up_on(pipe: tuple[TextIO, int]) -> None:
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    output = Output(writer, max_unread_bytes=10**6)
+    for _ in range(LINES):
+        output.write_line(LINE.encode())
+    while not output.dropped:
+        time.sleep(0.001)
+    os.set_blocking(writer, True)
+    reading = threading.Thread(target=lambda: got.extend(reader))
+    got: list[str] = []
+    reading.start()
+    output.write_line(b"again")
+    output.close(CLOSE_S)
+    os.close(writer)
+    reading.join()
+    assert got[-1] == "again\n"

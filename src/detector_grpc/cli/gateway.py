@@ -51,7 +51,12 @@ def gateway() -> None:
 @click.command()
 @with_settings
 @click.option("--for", "use", type=click.Choice(["local", *USES]), default="local", help="Where Envoy will run.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write to; else --gateway-state.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder to write to; needed for compose and helm, else --gateway-state.",
+)
 def render(settings: Settings, *, use: str, out: Path | None) -> None:
     """Write Envoy's configuration.
 
@@ -59,6 +64,8 @@ def render(settings: Settings, *, use: str, out: Path | None) -> None:
 
     For `compose` and `helm` Envoy must find the files in /etc/envoy, with the process of the pages on its own loopback.
     """
+    if use in USES and out is None:
+        raise click.UsageError(f"--for {use} needs --out: the files are none for the gateway of this machine")
     plan, place = plan_for(settings, use)
     folder = out or settings.gateway.folder
     State(folder).prepare(plan, place)

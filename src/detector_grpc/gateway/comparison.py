@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from detector_grpc.serving.copies import BOX_OUTCOMES, COPY_OUTCOMES, METRICS_PREFIX, MOMENTS, SIDES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-PREFIX = "object_detection_shadow_"
 
 # Of the normal distribution, for intervals of 95 %.
 Z = 1.959964
@@ -46,6 +46,7 @@ class Comparison(NamedTuple):
         same_pictures: Fraction of the pictures in which both find the same boxes.
         same_boxes: Fraction of all boxes that both find, of the same class.
         boxes: Number of boxes by "agree", "class_differs", "missed" (only by `version`), "extra" (only by `shadow`).
+        telling: Number of pictures with equally many boxes that would say as much.
         first_s: Seconds that `version` takes for a picture, mean; None without any.
         copy_s: Seconds that `shadow` takes.
         slower_s: Seconds that `shadow` takes longer for the same picture.
@@ -61,6 +62,7 @@ class Comparison(NamedTuple):
     same_pictures: Interval
     same_boxes: Interval
     boxes: Mapping[str, int]
+    telling: float
     first_s: float | None
     copy_s: float | None
     slower_s: Interval
@@ -80,6 +82,8 @@ class Comparison(NamedTuple):
             return f"too few pictures to tell: {self.compared}, at least {MIN_PICTURES} are needed"
         if math.isnan(self.same_boxes.value):
             return f"{first} and {second} find nothing in these pictures"
+        if self.telling < MIN_PICTURES:
+            return f"too few pictures with boxes to tell: as good as {self.telling:.0f}, {MIN_PICTURES} are needed"
         if self.same_boxes.low >= wanted:
             sees = f"{second} sees what {first} sees"
         elif self.same_boxes.high < wanted:
@@ -103,19 +107,23 @@ def comparisons(text: str) -> list[Comparison]:
     pairs: defaultdict[tuple[str, str, str], dict[tuple[str, str], float]] = defaultdict(dict)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.name.startswith(PREFIX) and "le" not in sample.labels and not sample.name.endswith("_created"):
+            if (
+                sample.name.startswith(METRICS_PREFIX)
+                and "le" not in sample.labels
+                and not sample.name.endswith("_created")
+            ):
                 labels = dict(sample.labels)
                 pair = labels.pop("model"), labels.pop("version"), labels.pop("shadow")
-                pairs[pair][sample.name.removeprefix(PREFIX), next(iter(labels.values()), "")] = sample.value
+                pairs[pair][sample.name.removeprefix(METRICS_PREFIX), next(iter(labels.values()), "")] = sample.value
     return [_comparison(pair, defaultdict(float, sums)) for pair, sums in sorted(pairs.items())]
 
 
 def _comparison(pair: tuple[str, str, str], sums: Mapping[tuple[str, str], float]) -> Comparison:
-    became = {outcome: int(sums["copies_total", outcome]) for outcome in ("compared", "failed", "dropped")}
-    boxes = {outcome: int(sums["boxes_total", outcome]) for outcome in ("agree", "class_differs", "missed", "extra")}
+    became = {outcome: int(sums["copies_total", outcome]) for outcome in COPY_OUTCOMES}
+    boxes = {outcome: int(sums["boxes_total", outcome]) for outcome in BOX_OUTCOMES}
     pictures = became["compared"]
-    first_s, copy_s = (sums["duration_seconds_sum", side] for side in ("first", "copy"))
-    aa, an, nn = (sums["box_moments_total", moment] for moment in ("aa", "an", "nn"))
+    first_s, copy_s = (sums["duration_seconds_sum", side] for side in SIDES)
+    aa, an, nn = (sums["box_moments_total", moment] for moment in MOMENTS)
     return Comparison(
         *pair,
         selected=sum(became.values()),
@@ -125,15 +133,16 @@ def _comparison(pair: tuple[str, str, str], sums: Mapping[tuple[str, str], float
         same_pictures=wilson(int(sums["pictures_total", "true"]), pictures),
         same_boxes=ratio(boxes["agree"], sum(boxes.values()), aa, an, nn, pictures),
         boxes=boxes,
+        telling=effective(sum(boxes.values()), nn),
         first_s=first_s / pictures if pictures else None,
         copy_s=copy_s / pictures if pictures else None,
         slower_s=mean(copy_s - first_s, sums["duration_difference_squares_seconds_total", ""], pictures),
     )
 
 
-def wilson(successes: int, trials: int) -> Interval:
+def wilson(successes: float, trials: float) -> Interval:
     """A proportion, by the score interval of Wilson (1927)."""
-    if not trials:
+    if trials <= 0:
         return Interval(math.nan, 0, 1)
     share = successes / trials
     middle = share + Z**2 / (2 * trials)
@@ -145,7 +154,8 @@ def wilson(successes: int, trials: int) -> Interval:
 def ratio(a: float, n: float, aa: float, an: float, nn: float, clusters: int) -> Interval:
     """The ratio of two sums over clusters whose members are no strangers, as the boxes of one picture.
 
-    Its variance is that of the ratio estimator (Cochran, Sampling Techniques, 1977, chapter 6).
+    Its variance is that of the ratio estimator (Cochran, Sampling Techniques, 1977, chapter 6); the interval is
+    Wilson's for as many trials as have that variance.
 
     Args:
         a: Sum of the numerators.
@@ -161,8 +171,17 @@ def ratio(a: float, n: float, aa: float, an: float, nn: float, clusters: int) ->
     if clusters < 2:  # noqa: PLR2004 - a variance needs two
         return Interval(share, 0, 1)
     residuals = max(0.0, aa - 2 * share * an + share**2 * nn)
-    half = Z * math.sqrt(residuals * clusters / (clusters - 1)) / n
-    return Interval(share, max(0.0, share - half), min(1.0, share + half))
+    if residuals:
+        variance = residuals * clusters / (clusters - 1) / n**2
+        trials = share * (1 - share) / variance  # of which that is the variance
+    else:  # all agree, or none, so far
+        trials = effective(n, nn)
+    return wilson(share * trials, trials)
+
+
+def effective(n: float, nn: float) -> float:
+    """The number of clusters of one size that say as much as these (Kish, Survey Sampling, 1965)."""
+    return n**2 / nn if nn else 0.0
 
 
 def mean(total: float, squares: float, count: int) -> Interval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -15,6 +16,8 @@ from detector_grpc.gateway.traffic import Traffic, initial, read_traffic
 
 if TYPE_CHECKING:
     from pathlib import PurePath
+
+log = logging.getLogger(__name__)
 
 PLAN_FILE = "plan.json"
 TRAFFIC_FILE = "traffic.yaml"
@@ -43,18 +46,23 @@ class State:
         """
         try:
             traffic = read_traffic(self.folder / TRAFFIC_FILE, plan.versions)
-        except SetupInvalid:  # written for other versions
+        except SetupInvalid as error:  # written for other versions, say; it is kept beside the new one
+            log.warning("traffic is shared as at first: %s", error.message)
+            (self.folder / TRAFFIC_FILE).replace(self.folder / f"{TRAFFIC_FILE}.old")
             traffic = None
         traffic = traffic or initial(plan.versions, plan.default_version)
         files = render(plan, traffic, place or self.folder.absolute())
         files |= {PLAN_FILE: plan.model_dump_json(indent=2).encode(), TRAFFIC_FILE: traffic.to_yaml().encode()}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / ADMIN_ADDRESS_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise SetupInvalid([f"cannot write into {self.folder}: {error.strerror}"]) from error
         for name, content in files.items():
             self._write(name, content)
+
+    def forget_envoy(self) -> None:
+        """To be called before an Envoy is started, which will say where its own interface is."""
+        (self.folder / ADMIN_ADDRESS_FILE).unlink(missing_ok=True)
 
     def change(self, traffic: Traffic) -> None:
         """Shares the traffic in another way, from the moment that Envoy has seen it.

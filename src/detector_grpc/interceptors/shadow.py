@@ -1,6 +1,6 @@
 """Sends copies of answered calls to another version, and counts how far the two agree.
 
-The gateway marks the calls; the answer has left before anything of this begins, and nothing of it can change or delay
+The gateway marks the calls; a copy is sent when its call has been answered, and nothing that becomes of it can touch
 one. Copies are bounded in number a second, in calls at once and in bytes; what is over that is dropped and counted.
 """
 
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from prometheus_client import Counter, Histogram
 
 from detector_grpc.interceptors.metrics import BUCKETS_S
+from detector_grpc.serving.copies import BOX_OUTCOMES, METRICS_PREFIX, MOMENTS, SIDES
 from detector_grpc.vision.agreement import Labelled, compare
 
 if TYPE_CHECKING:
@@ -24,14 +26,18 @@ if TYPE_CHECKING:
     from detector_grpc.serving.copies import Copied
     from detector_grpc.serving.outcome import Call, Outcome
     from detector_grpc.serving.pipeline import PictureRequest, Result
+    from detector_grpc.vision.agreement import Agreement
 
 log = logging.getLogger(__name__)
 
 LABELS = ("model", "version", "shadow")
-COPY_OUTCOMES = ("compared", "failed", "dropped")
-BOX_OUTCOMES = ("agree", "class_differs", "missed", "extra")
-# Sums over pictures of which the variance of a ratio of two sums is made; a is boxes that agree, n all boxes.
-MOMENTS = ("aa", "an", "nn")
+
+# Whoever reaches a server past the gateway can ask for copies to any name; series are kept for ever.
+MAX_PAIRS = 64
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+# Copies that wait for one of the places, for each of these.
+_WAITING_PER_PLACE = 32
 
 
 class ShadowLimits(NamedTuple):
@@ -80,41 +86,42 @@ class Shadow:
         self._clock = clock
         self._next_at = clock()
         self._bytes = 0
+        self._pairs: set[tuple[str, str, str]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(limits.max_calls)
         self._copies = Counter(
-            "object_detection_shadow_copies",
+            f"{METRICS_PREFIX}copies",
             "Calls that the gateway chose to be copied, by what became of the copy",
             (*LABELS, "outcome"),
             registry=collectors,
         )
         self._pictures = Counter(
-            "object_detection_shadow_pictures",
+            f"{METRICS_PREFIX}pictures",
             "Compared pictures, by whether all boxes agree",
             (*LABELS, "same"),
             registry=collectors,
         )
         self._boxes = Counter(
-            "object_detection_shadow_boxes",
+            f"{METRICS_PREFIX}boxes",
             "Boxes of compared pictures, matched at an overlap of 0.5, as the version that was asked first sees them",
             (*LABELS, "outcome"),
             registry=collectors,
         )
         self._moments = Counter(
-            "object_detection_shadow_box_moments",
+            f"{METRICS_PREFIX}box_moments",
             "Sums over compared pictures of products of boxes that agree (a) and all boxes (n)",
             (*LABELS, "moment"),
             registry=collectors,
         )
         self._durations = Histogram(
-            "object_detection_shadow_duration_seconds",
+            f"{METRICS_PREFIX}duration_seconds",
             "Time that the same pictures took at either version, without waiting for a worker",
             (*LABELS, "side"),
             buckets=BUCKETS_S,
             registry=collectors,
         )
         self._squares = Counter(
-            "object_detection_shadow_duration_difference_squares_seconds",
+            f"{METRICS_PREFIX}duration_difference_squares_seconds",
             "Sum over compared pictures of the squared difference of those times",
             LABELS,
             registry=collectors,
@@ -126,9 +133,12 @@ class Shadow:
         if not call.shadow or outcome.frame_id is not None or outcome.result is None or outcome.request is None:
             return
         labels = call.model, call.version, call.shadow
+        if not self._is_counted(labels):
+            return
         size = len(outcome.request.image.data)
         now = self._clock()
-        if self._bytes + size > self._limits.max_bytes or now < self._next_at:
+        too_many = len(self._tasks) >= _WAITING_PER_PLACE * self._limits.max_calls
+        if too_many or self._bytes + size > self._limits.max_bytes or now < self._next_at:
             self._copies.labels(*labels, "dropped").inc()
             return
         self._next_at = max(self._next_at, now - 1) + 1 / self._limits.max_per_s
@@ -148,13 +158,22 @@ class Shadow:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._sender.close()
 
+    def _is_counted(self, labels: tuple[str, str, str]) -> bool:
+        """Whether these are two versions, and not one too many to have series of their own."""
+        _, version, shadow = labels
+        if version == shadow or not _VERSION.fullmatch(shadow):
+            return False
+        if len(self._pairs) < MAX_PAIRS:
+            self._pairs.add(labels)
+        return labels in self._pairs
+
     async def _copy(self, request: PictureRequest, call: Call, seen: Labelled, duration_s: float) -> None:
         labels = call.model, call.version, call.shadow
         became = "dropped"
         try:
             async with self._places:
                 copied = await self._sender.send(request, call.model, call.shadow, call.request_id)
-            self._count(labels, seen, duration_s, copied)
+            self._count(labels, await asyncio.to_thread(compare, seen, copied.found), duration_s, copied.duration_s)
             became = "compared"
         except Exception as error:  # noqa: BLE001 - whatever it is, it is only a copy
             became = "failed"
@@ -163,17 +182,16 @@ class Shadow:
             self._bytes -= len(request.image.data)
             self._copies.labels(*labels, became).inc()
 
-    def _count(self, labels: tuple[str, str, str], seen: Labelled, duration_s: float, copied: Copied) -> None:
-        found = compare(seen, copied.found)
+    def _count(self, labels: tuple[str, str, str], found: Agreement, first_s: float, copy_s: float) -> None:
         for outcome, boxes in zip(BOX_OUTCOMES, found, strict=True):
             self._boxes.labels(*labels, outcome).inc(boxes)
         agree, all_boxes = found.agree, sum(found)
         self._pictures.labels(*labels, str(agree == all_boxes).lower()).inc()
         for moment, product in zip(MOMENTS, (agree**2, agree * all_boxes, all_boxes**2), strict=True):
             self._moments.labels(*labels, moment).inc(product)
-        self._durations.labels(*labels, "first").observe(duration_s)
-        self._durations.labels(*labels, "copy").observe(copied.duration_s)
-        self._squares.labels(*labels).inc((copied.duration_s - duration_s) ** 2)
+        for side, seconds in zip(SIDES, (first_s, copy_s), strict=True):
+            self._durations.labels(*labels, side).observe(seconds)
+        self._squares.labels(*labels).inc((copy_s - first_s) ** 2)
 
 
 def _duration_s(result: Result) -> float:

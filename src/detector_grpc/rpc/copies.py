@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,12 +46,8 @@ class CopySender:
         Raises:
             grpc.aio.AioRpcError: It does not answer.
         """
-        message = detector_service_pb2.DetectRequest(
-            image=_image(request.image), model=model, version=version, options=_options(request.options)
-        )
-        if request.source_wh is not None:
-            width, height = request.source_wh
-            message.source_size.CopyFrom(image_pb2.ImageSize(width=width, height=height))
+        # A large picture is copied on the way into the message.
+        message = await asyncio.to_thread(_message, request, model, version)
         metadata = (
             (headers.PINNED_VERSION, version),
             (headers.COPY_OF, self._marks.make(request_id)),
@@ -66,6 +63,16 @@ class CopySender:
     async def close(self) -> None:
         """Closes the channel."""
         await self._channel.close()
+
+
+def _message(request: PictureRequest, model: str, version: str) -> detector_service_pb2.DetectRequest:
+    message = detector_service_pb2.DetectRequest(
+        image=_image(request.image), model=model, version=version, options=_options(request.options)
+    )
+    if request.source_wh is not None:
+        width, height = request.source_wh
+        message.source_size.CopyFrom(image_pb2.ImageSize(width=width, height=height))
+    return message
 
 
 def _image(image: Image) -> image_pb2.Image:

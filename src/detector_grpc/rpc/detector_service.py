@@ -20,7 +20,7 @@ from detector_grpc.serving.outcome import CURRENT_CALL
 from detector_grpc.serving.tracking import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from google.api.httpbody_pb2 import HttpBody
 
@@ -69,16 +69,21 @@ class DetectorService(DetectorServiceServicer):
             del request  # its copy of the picture is not needed while this call waits
             return await picture.answer(parsed, detect_answer)
 
-    async def Predict(self, request: PredictRequest, context: Context) -> PredictResponse:  # noqa: N802
+    # No coroutines of their own, which would hold the body while the call waits.
+    def Predict(self, request: PredictRequest, context: Context) -> Awaitable[PredictResponse]:  # noqa: N802
         """See the contract."""
-        return await self._answer_rest(request, context, predict_answer)
+        return self._answer_rest(request, context, predict_answer)
 
-    async def Annotate(self, request: AnnotateRequest, context: Context) -> HttpBody:  # noqa: N802
+    def Annotate(self, request: AnnotateRequest, context: Context) -> Awaitable[HttpBody]:  # noqa: N802
         """See the contract."""
         # No answer is larger than a request may be, so whatever hands on the one can hand on the other.
         render = partial(annotate_answer, self._served.limits.max_frame_bytes)
-        answer = await self._answer_rest(request, context, render)
-        # A JPEG cannot say who has looked at it.
+        return self._with_version(self._answer_rest(request, context, render), context)
+
+    @staticmethod
+    async def _with_version(answering: Awaitable[T], context: Context) -> T:
+        """Says who has looked at a picture, which a JPEG cannot."""
+        answer = await answering
         await context.send_initial_metadata(((headers.PINNED_VERSION, CURRENT_CALL.get().version),))
         return answer
 

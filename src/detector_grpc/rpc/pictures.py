@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from detector_grpc.rpc import convert
-from detector_grpc.rpc.metadata import deadline, routed_version
+from detector_grpc.rpc.metadata import deadline, pinned_version, routed_version
 from detector_grpc.rpc.predict_messages import annotated, check_annotatable, predict_response
 from detector_grpc.rpc.status import code_of
 from detector_grpc.serving.outcome import CURRENT_CALL, Outcome
@@ -79,7 +79,7 @@ class Picture:
         Raises:
             DetectorError: It is not here, or not ready.
         """
-        if version or not self._registry.is_default_model(model):
+        if version or pinned_version(self._context) or not self._registry.is_default_model(model):
             self._call.shadow = ""  # the gateway chose the call by an arm that the request does not leave open
         version = version or routed_version(self._context, model, self._registry)
         found, self._loaded = self._registry.ready(model, version)

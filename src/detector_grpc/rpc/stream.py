@@ -93,8 +93,10 @@ class DetectStream:
             await self._answer_all(write)
         finally:
             self._reader.cancel()
-            await self._frames.abandon(asyncio.CancelledError())
-            self._ended.set()
+            try:
+                await self._frames.abandon(asyncio.CancelledError())
+            finally:
+                self._ended.set()
         if self._failure is not None:
             raise self._failure
 

@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from detector_grpc.vision.agreement import Labelled
 
+# The words in which copies are counted.
+METRICS_PREFIX = "object_detection_shadow_"
+COPY_OUTCOMES = ("compared", "failed", "dropped")
+BOX_OUTCOMES = ("agree", "class_differs", "missed", "extra")
+# Sums over pictures of which the variance of a ratio of two sums is made; a is boxes that agree, n all boxes.
+MOMENTS = ("aa", "an", "nn")
+SIDES = ("first", "copy")
+
 
 class Copied(NamedTuple):
     """What the other version answered.

@@ -153,6 +153,7 @@ def _resume_key(settings: Settings, folder: Path) -> Path:
 def _gateway(settings: Settings, envoy: Path, output: NamedOutput) -> Gateway:
     state = State(settings.gateway.folder)
     state.prepare(gateway_plan(settings))
+    state.forget_envoy()
     command = (str(envoy), *state.envoy_arguments(), "--concurrency", str(cpu_limit()))
     pages = Program("pages", (*COMMAND, "gateway", "serve"), environment(settings))
     return Gateway(

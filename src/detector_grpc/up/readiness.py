@@ -69,4 +69,7 @@ async def _is_ready(envoy: Admin) -> bool:
 
 async def _has_seen_all(envoy: Admin) -> bool:
     """Whether Envoy knows of a healthy server for every version."""
-    return all((await asyncio.to_thread(envoy.stats, "membership_healthy")).values())
+    try:
+        return all((await asyncio.to_thread(envoy.stats, "membership_healthy")).values())
+    except SetupInvalid:  # it is being started again
+        return False

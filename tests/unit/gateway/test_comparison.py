@@ -11,8 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from detector_grpc.gateway.comparison import Interval, comparisons, mean, ratio, wilson
 from detector_grpc.interceptors.shadow import Shadow, ShadowLimits
-from detector_grpc.serving.copies import Copied
-from detector_grpc.vision.agreement import Labelled
+from detector_grpc.vision.agreement import Labelled, compare
 
 RNG = np.random.default_rng(7)
 WANTED = 0.95
@@ -77,12 +76,8 @@ class TestComparison:
             agrees = number < same * 100
             one = np.array([[0, 0, 10, 10]], np.float32)
             jitter = 0.001 * (-1) ** number
-            shadow._count(
-                labels,
-                _labelled(one),
-                0.02,
-                _copied(one if agrees else one + 50, 0.02 + slower_s + jitter),
-            )
+            found = compare(_labelled(one), _labelled(one if agrees else one + 50))
+            shadow._count(labels, found, 0.02, 0.02 + slower_s + jitter)
             shadow._copies.labels(*labels, "compared").inc()
         (found,) = comparisons(generate_latest(collectors).decode())
         assert (found.model, found.version, found.shadow) == labels
@@ -95,6 +90,15 @@ class TestComparison:
         assert found.verdict(WANTED if same < 0.96 or same == 1 else 0.93) == verdict
         json.dumps(found.to_dict(), allow_nan=False)
 
+    def test_pictures_without_boxes_say_nothing(self, shadow: Shadow, collectors: CollectorRegistry) -> None:
+        one = _labelled(np.array([[0, 0, 10, 10]], np.float32))
+        for seen in [_labelled(np.empty((0, 4), np.float32))] * 29 + [one]:
+            shadow._count(("m", "v1", "v2"), compare(seen, seen), 0.02, 0.02)
+            shadow._copies.labels("m", "v1", "v2", "compared").inc()
+        (found,) = comparisons(generate_latest(collectors).decode())
+        assert found.verdict(WANTED) == "too few pictures with boxes to tell: as good as 1, 30 are needed"
+        assert found.same_boxes.low < 0.5
+
     def test_few_pictures_are_not_judged(self, shadow: Shadow, collectors: CollectorRegistry) -> None:
         shadow._copies.labels("m", "v1", "v2", "dropped").inc(5)
         (found,) = comparisons(generate_latest(collectors).decode())
@@ -104,7 +108,3 @@ class TestComparison:
 
 def _labelled(xyxy: np.ndarray) -> Labelled:
     return Labelled(xyxy, ["a"] * len(xyxy))
-
-
-def _copied(xyxy: np.ndarray, duration_s: float) -> Copied:
-    return Copied(_labelled(xyxy), duration_s)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from detector_grpc.interceptors.shadow import Shadow, ShadowLimits
+from detector_grpc.interceptors.shadow import MAX_PAIRS, Shadow, ShadowLimits
 from detector_grpc.serving.copies import Copied
 from detector_grpc.serving.options import DetectOptions, RequestedOptions
 from detector_grpc.serving.outcome import Call, Outcome
@@ -105,6 +105,8 @@ async def test_nothing_is_copied_that_the_gateway_did_not_choose_or_that_has_no_
     copies = Copies(sender)
     copies.shadow.observe(outcome(shadow=""))
     copies.shadow.observe(outcome(frame_id=1))
+    copies.shadow.observe(outcome(shadow="v1"))  # what answered itself
+    copies.shadow.observe(outcome(shadow="no version, but\nany text"))
     copies.shadow.observe(Outcome(Call("/Detect", "id-1", shadow="v2"), "internal", 0.1))
     await turn()
     assert not sender.asked
@@ -124,6 +126,25 @@ async def test_copies_are_bounded_in_bytes_and_at_once_and_every_one_is_counted(
     copies.shadow.observe(outcome(size_bytes=100))  # the room was given back
     await copies.ended()
     assert copies.count("copies_total", outcome="compared") == 11
+
+
+async def test_copies_that_wait_are_bounded_in_number() -> None:
+    sender = Sender()
+    copies = Copies(sender, LIMITS._replace(max_bytes=10**9, max_per_s=10**6))
+    for _ in range(1000):
+        copies.shadow.observe(outcome())
+    assert copies.count("copies_total", outcome="dropped") == 1000 - 32 * LIMITS.max_calls
+    await copies.shadow.close()
+
+
+async def test_pairs_of_versions_that_have_series_are_bounded_in_number() -> None:
+    sender = Sender()
+    sender.gate.set()
+    copies = Copies(sender)
+    for number in range(1000):
+        copies.shadow.observe(outcome(shadow=f"made-up-{number}"))
+        await copies.ended()
+    assert len(sender.asked) == MAX_PAIRS
 
 
 async def test_copies_are_bounded_in_number_a_second() -> None:
