@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +19,7 @@ from detector_grpc import configured
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.options import with_settings
 from detector_grpc.errors import DetectorError, SetupInvalid, TrackingNotInstalled
+from detector_grpc.gateway.supervision.ports import listen, why_not
 from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.rpc.transport import check_server_files
 from detector_grpc.serving.cpu import cpu_limit
@@ -181,12 +181,11 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         ("admin port", server.admin_host, server.admin_port),
     ):
         try:
-            with socket.create_server((host, port)):
-                yield Finding(what, "ok", f"{host}:{port} is free")
-        except socket.gaierror as error:
-            yield Finding(what, "fault", f"{host}: {error.strerror}")
-        except OSError as error:  # its own text repeats the address
-            yield Finding(what, "fault", f"{host}:{port}: {os.strerror(error.errno or 0)}")
+            listen(host, port).close()
+        except OSError as error:
+            yield Finding(what, "fault", f"{host}:{port}: {why_not(error)}")
+        else:
+            yield Finding(what, "ok", f"{host}:{port} is free")
 
 
 def _access(settings: Settings) -> Iterator[Finding]:
