@@ -59,6 +59,10 @@ class Violation(NamedTuple):
     field: str
     description: str
 
+    def __str__(self) -> str:
+        """In a message; of the whole request there is no field to name."""
+        return f"{self.field}: {self.description}" if self.field else self.description
+
 
 def listed(names: Iterable[object], most: int = 10) -> str:
     """Names for a message; of many only the first, and how many more there are."""
@@ -73,7 +77,7 @@ class InvalidRequest(DetectorError):
     reason = "INVALID_REQUEST"
 
     def __init__(self, violations: Sequence[Violation]) -> None:
-        super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in violations))
+        super().__init__("; ".join(map(str, violations)))
         self.violations = tuple(violations)
 
 

@@ -41,6 +41,7 @@ def test_servers_die_under_load(tmp_path: Path, full: bool) -> None:  # noqa: FB
             load.wait_for(load.goal * (number + 1) // (deaths + 1))
             gateway.servers[number % 2].send(signal.SIGKILL)
             gateway.start_again(number % 2)
+            gateway.wait_until_healthy(2)  # one of two dies, never both
 
     print(f"kill -9 of one of two servers, {deaths} times: {load}")
     assert not load.failed
@@ -56,6 +57,7 @@ def test_servers_stop_one_after_the_other_under_load(tmp_path: Path, full: bool)
             gateway.servers[number % 2].send(signal.SIGTERM)
             assert gateway.servers[number % 2].wait() == 0
             gateway.start_again(number % 2)
+            gateway.wait_until_healthy(2)
 
     print(f"SIGTERM of all of two servers, {rounds} times: {load}")
     assert not load.failed
