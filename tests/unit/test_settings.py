@@ -297,7 +297,7 @@ def test_every_setting_is_listed_once_with_a_description() -> None:
     assert len(listed) == len(list(variables()))
     expected = set()
     for name, value in load():
-        inner = type(value).model_fields if isinstance(value, settings._Section) else None
+        inner = type(value).model_fields if isinstance(value, settings.Section) else None
         expected |= {name} if inner is None else {f"{name}.{each}" for each in inner}
     assert set(listed) == expected
     for path, (variable, field) in listed.items():
