@@ -44,6 +44,9 @@ ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  nothing is bound here
 
 ENVIRONMENT_PREFIX = "DETECTOR_"
 
+# Names the file where no flag does.
+FILE_VARIABLE = "DETECTOR_CONFIG"
+
 
 # How `load` hands the file to Settings, whose constructor takes settings only.
 _FILE: ContextVar[dict[str, Any]] = ContextVar("_FILE")
@@ -184,8 +187,11 @@ def read_token(file: Path | None) -> str | None:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The environment variables by which another process gets the same settings, as far as they were set."""
-    said: dict[str, str] = {}
+    """The environment variables by which another process gets the same settings, as far as they were set.
+
+    It reads no file: what ours said is among them.
+    """
+    said = {FILE_VARIABLE: ""}
     for path, variable, _ in variables():
         section, _, name = path.rpartition(".")
         holder: BaseModel = getattr(settings, section) if section else settings

@@ -150,7 +150,8 @@ def test_another_process_gets_the_same_settings_from_the_environment_that_tells_
 
 
 def test_what_was_not_set_is_not_told() -> None:
-    assert environment(load({"server.port": 1, "workers": 2})) == {"DETECTOR_SERVER_PORT": "1", "WORKERS": "2"}
+    said = environment(load({"server.port": 1, "workers": 2}))
+    assert said == {"DETECTOR_SERVER_PORT": "1", "WORKERS": "2", "DETECTOR_CONFIG": ""}
 
 
 def test_a_default_path_can_be_told_from_one_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +297,7 @@ def test_every_setting_is_listed_once_with_a_description() -> None:
     assert len(listed) == len(list(variables()))
     expected = set()
     for name, value in load():
-        inner = type(value).model_fields if isinstance(value, settings._Section) else None
+        inner = type(value).model_fields if isinstance(value, settings.Section) else None
         expected |= {name} if inner is None else {f"{name}.{each}" for each in inner}
     assert set(listed) == expected
     for path, (variable, field) in listed.items():

@@ -36,7 +36,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--config",
         type=click.Path(path_type=Path),
-        envvar="DETECTOR_CONFIG",
+        envvar=settings.FILE_VARIABLE,
         show_envvar=True,
         metavar="FILE",
         help="YAML file with settings, a mapping per section.",
