@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# No less than Envoy lets through.
+MAX_HEADER_BYTES = 64 * 1024
+
 # Envoy stands before it, on the same machine or in the same pod.
 HOST = "127.0.0.1"
 
@@ -60,7 +63,13 @@ async def _serve(settings: Settings) -> None:
             metrics=SummedMetrics(settings.metrics_addresses, session).text,
             traffic=partial(_traffic, state),
         )
-        runner = web.AppRunner(application(sources), access_log=None, shutdown_timeout=settings.server.grace_s)
+        runner = web.AppRunner(
+            application(sources),
+            access_log=None,
+            shutdown_timeout=settings.server.grace_s,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+        )
         await runner.setup()
         try:
             port = await _listen(runner, gateway.http_port)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
+
+# Signals so close to each other are one, sent to a process and to its group, as `timeout` and service managers do.
+TOGETHER_S = 0.3
 
 
 class Stopping:
@@ -20,6 +24,7 @@ class Stopping:
         self.repeated = asyncio.Event()
         self._hurry = asyncio.Event()
         self._failure: BaseException | None = None
+        self._signalled_at = -math.inf
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._on_signal)
         loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
@@ -47,7 +52,10 @@ class Stopping:
             raise self._failure
 
     def _on_signal(self) -> None:
-        if self.begun.is_set():
+        now = asyncio.get_running_loop().time()
+        if not self.begun.is_set():
+            self._signalled_at = now
+        elif now - self._signalled_at > TOGETHER_S:
             self._hurry.set()
             self.repeated.set()
         self.begun.set()

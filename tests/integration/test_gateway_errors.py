@@ -226,3 +226,15 @@ class TestDeadline:
         # By its own clock or by Envoy, whichever was first.
         ended = slow.servers[0].wait_for_log("call", request_id=f"deadline-{own}")
         assert ended["code"] in {"DEADLINE_EXCEEDED", "CANCELLED"}
+
+
+def test_no_header_of_a_caller_for_envoy_is_heard(gateway: Gateway, rest: Rest) -> None:
+    before = len(gateway.admin.stats("."))
+    for number in range(20):
+        asked = {"x_envoy_upstream_alt_stat_name": f"made-up-{number}", "x_envoy_upstream_rq_timeout_ms": "1"}
+        assert rest("POST", "/predict", PICTURE, "image/png", **asked).status == 200
+    assert len(gateway.admin.stats(".")) < before + 20
+
+
+def test_headers_as_long_as_they_may_be_reach_a_server(rest: Rest) -> None:
+    assert rest("POST", "/predict", PICTURE, "image/png", x_user_id="x" * 50_000).status == 200

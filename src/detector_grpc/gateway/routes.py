@@ -57,10 +57,10 @@ def routed(table: Mapping[str, Any]) -> Traffic:
         fraction = route["match"].get("runtime_fraction")
         for arm in route.get("route", {}).get("weighted_clusters", {}).get("clusters", ()):
             told = {each["header"]["key"]: each["header"]["value"] for each in arm["request_headers_to_add"]}
-            if arm["weight"]:
-                weights[told[headers.ARM].split(",")[0]] = arm["weight"]
+            if weight := arm.get("weight"):  # Envoy leaves out what is 0
+                weights[told[headers.ARM].split(",")[0]] = weight
             if fraction and headers.SHADOW in told:
-                shadow[told[headers.SHADOW]] = fraction["default_value"]["numerator"] / _MILLION
+                shadow[told[headers.SHADOW]] = fraction["default_value"].get("numerator", 0) / _MILLION
     return Traffic(weights, shadow)
 
 

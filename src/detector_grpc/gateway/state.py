@@ -112,9 +112,12 @@ class State:
             SetupInvalid: Envoy has not been started.
         """
         try:
-            return (self.folder / ADMIN_ADDRESS_FILE).read_text(encoding="ascii").strip()
-        except OSError as error:
-            raise SetupInvalid([f"no gateway has been started in {self.folder} (DETECTOR_GATEWAY_STATE)"]) from error
+            address = (self.folder / ADMIN_ADDRESS_FILE).read_text(encoding="ascii").strip()
+        except OSError:
+            address = ""
+        if not address:  # or Envoy is about to write it
+            raise SetupInvalid([f"no gateway has been started in {self.folder} (DETECTOR_GATEWAY_STATE)"])
+        return address
 
     def _write(self, name: str, content: bytes) -> None:
         """Replaces a file in one step: Envoy sees only what was renamed, and never half of it."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_WEIGHT = 1_000_000
 
 ALL_PERCENT = 100
+LEAST_PERCENT = 0.0001
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def parse_shadow(words: Sequence[str], versions: Sequence[str]) -> dict[str, flo
         percentage = _number(text.removesuffix("%")) if text.endswith("%") else None
         if percentage is None or not 0 <= percentage <= ALL_PERCENT:
             faults.append(f'the share of {version} must be a percentage from 0% to 100%, got "{text}"')
+        elif 0 < percentage < LEAST_PERCENT:
+            faults.append(f'the share of {version} must be 0% or at least {LEAST_PERCENT:f}%, got "{text}"')
         elif percentage:
             shadow[version] = round(percentage / ALL_PERCENT, 6)
     if len(shadow) > 1:

@@ -60,13 +60,21 @@ def test_weights_that_are_none_are_refused_with_all_that_is_wrong(words: list[st
 
 @pytest.mark.parametrize(
     ("words", "shadow"),
-    [(["v2=100%"], {"v2": 1.0}), (["v2=0.5%"], {"v2": 0.005}), (["v2=0%"], {}), ([], {})],
+    [
+        (["v2=100%"], {"v2": 1.0}),
+        (["v2=0.5%"], {"v2": 0.005}),
+        (["v2=0.0001%"], {"v2": 1e-6}),
+        (["v2=0%"], {}),
+        ([], {}),
+    ],
 )
 def test_a_shadow_is_a_percentage(words: list[str], shadow: dict[str, float]) -> None:
     assert parse_shadow(words, VERSIONS) == pytest.approx(shadow)
 
 
-@pytest.mark.parametrize("word", ["v2=101%", "v2=-1%", "v2=nan%", "v2=1", "v2=%", "v2=x%", "v3=1%", "v2"])
+@pytest.mark.parametrize(
+    "word", ["v2=0.00001%", "v2=101%", "v2=-1%", "v2=nan%", "v2=1", "v2=%", "v2=x%", "v3=1%", "v2"]
+)
 def test_a_shadow_that_is_none_is_refused(word: str) -> None:
     assert faults(lambda: parse_shadow([word], VERSIONS))
 
