@@ -270,7 +270,10 @@ def test_servers_have_the_settings_of_the_file_that_up_was_given_and_of_no_other
     (tmp_path / "other.yaml").write_text("models: {default_version: v9}", encoding="utf-8")
     (tmp_path / "up.yaml").write_text(f"models: {{repository: {repository}}}", encoding="utf-8")
     flags = ["--config", str(tmp_path / "up.yaml")]
-    with up_process(tmp_path, *flags, DETECTOR_CONFIG=tmp_path / "other.yaml") as up, connected(up.gateway) as client:
+    with (
+        up_process(tmp_path, *flags, DETECTOR_CONFIG=tmp_path / "other.yaml") as up,
+        connected(up.servers[0]) as client,
+    ):
         assert client.detect(REQUEST).version == "v1"
 
 
