@@ -95,6 +95,7 @@ class Callers:
 def test_everything_is_served_and_each_says_who_it_is(up: UpProcess) -> None:
     assert {entry["child"] for entry in up.log("started", by="up")} == CHILDREN
     assert len(set(up.servers)) == 2
+    assert up.healthy_servers() == {2}
     for address in (up.gateway, *up.servers):
         with connected(address) as client:
             assert client.status() == SERVING

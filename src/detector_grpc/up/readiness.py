@@ -68,8 +68,10 @@ async def _is_ready(envoy: Admin) -> bool:
 
 
 async def _has_seen_all(envoy: Admin) -> bool:
-    """Whether Envoy knows of a healthy server for every version."""
+    """Whether Envoy takes every server for healthy, for every version."""
     try:
-        return all((await asyncio.to_thread(envoy.stats, "membership_healthy")).values())
+        stats = await asyncio.to_thread(envoy.stats, r"\.membership_(healthy|total)$")
     except SetupInvalid:  # it is being started again
         return False
+    totals = {name: count for name, count in stats.items() if name.endswith("_total")}
+    return all(stats[name.replace("_total", "_healthy")] == count for name, count in totals.items())
