@@ -43,7 +43,7 @@ _RETRY_S = 1.0
 def health(
     connection: Connection, *, service: str, as_json: bool, watch: bool, rest: str | None, picture: Path | None
 ) -> None:
-    """Say whether a server can answer.
+    """Say whether a server or a gateway can answer.
 
     The exit code is 0 only if the last word is SERVING, and with --rest only if everything that is asked is answered as
     documented.
