@@ -137,7 +137,7 @@ def test_sigint_while_a_model_is_loading_ends_the_server(tmp_path: Path, half_se
     with server_process(repository=tmp_path) as server:
         server.send(signal.SIGINT)
 
-        assert server.wait() == 0
+        assert server.wait(20) == 0
         assert "Traceback" not in server.text
 
 
