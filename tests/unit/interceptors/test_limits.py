@@ -212,7 +212,7 @@ async def test_bytes_that_are_no_message_are_an_invalid_request_that_shows_nothi
     assert (await client.finish(client.start("Detect", b"12345")))[2] == "INVALID_REQUEST"
     (error,) = outer.refused.errors
     assert isinstance(error, InvalidRequest)
-    assert error.message == ": the 5 bytes are no message of this method"
+    assert error.message == "the 5 bytes are no message of this method"
 
 
 async def test_calls_of_other_classes_are_not_limited(start: Any) -> None:
