@@ -80,6 +80,11 @@ class InvalidRequest(DetectorError):
         super().__init__("; ".join(map(str, violations)))
         self.violations = tuple(violations)
 
+    @classmethod
+    def of_no_message(cls, size_bytes: int) -> InvalidRequest:
+        """What came is no message of the method: there are no fields to name."""
+        return cls([Violation("", f"the {size_bytes} bytes are no message of this method")])
+
 
 class ImageError(DetectorError):
     """Expected. The picture cannot be used."""

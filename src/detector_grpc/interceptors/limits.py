@@ -111,8 +111,8 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(run, None, handler.response_serializer)
 
     def _admitting_stream(self, handler: Handler) -> Handler:
-        """The same method, given pairs of a message and its size in bytes."""
-        behaviour, deserialize = handler_function(handler), handler.request_deserializer
+        """The same method, given its messages as they came: what is too large is not worth parsing."""
+        behaviour = handler_function(handler)
 
         async def run(_: object, context: Context) -> None:
             if self.streams >= self._max_streams:
@@ -120,7 +120,7 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
                 raise TooManyStreams(self._max_streams)
             self.streams += 1
             try:
-                await behaviour(_messages(deserialize, context), context)
+                await behaviour(_messages(context), context)
             finally:
                 self.streams -= 1
 
@@ -144,13 +144,13 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
         return answer
 
 
-async def _messages(deserialize: Any, context: Context) -> AsyncIterator[tuple[object, int]]:  # noqa: ANN401
+async def _messages(context: Context) -> AsyncIterator[bytes]:
     while isinstance(data := await context.read(), bytes):  # else the caller closed its side
-        yield _parsed(deserialize, data), len(data)
+        yield data
 
 
 def _parsed(deserialize: Any, data: bytes) -> object:  # noqa: ANN401
     try:
         return deserialize(data)
     except Exception:  # noqa: BLE001 - protobuf's own class is no part of its public interface
-        raise InvalidRequest([Violation("", f"the {len(data)} bytes are no message of this method")]) from None
+        raise InvalidRequest.of_no_message(len(data)) from None

@@ -15,7 +15,7 @@ from detector_grpc.rpc.metadata import pinned_version, routed_version
 from detector_grpc.rpc.pictures import Pictures, annotate_answer, detect_answer, predict_answer
 from detector_grpc.rpc.predict_messages import for_rest, parse_rest
 from detector_grpc.rpc.stream import DetectStream
-from detector_grpc.rpc.stream_messages import parse_config
+from detector_grpc.rpc.stream_messages import parse, parse_config
 from detector_grpc.serving.outcome import CURRENT_CALL
 from detector_grpc.serving.tracking import Tracker
 
@@ -101,9 +101,10 @@ class DetectorService(DetectorServiceServicer):
                 raise for_rest(error) from None
 
     async def StreamDetect(  # noqa: N802
-        self, messages: AsyncIterator[tuple[StreamDetectRequest, int]], context: Context
+        self, received: AsyncIterator[bytes], context: Context
     ) -> None:
-        """See the contract; messages come with their sizes in bytes."""
+        """See the contract; messages come as bytes."""
+        messages = parse(received, self._served.limits.max_frame_bytes)
         call = CURRENT_CALL.get()
         config = parse_config(await self._first(messages))
         if config.resume_token:

@@ -153,9 +153,9 @@ class StreamFrames:
         """Enters a frame of a message of so many bytes; what is wrong with it becomes its answer."""
         held = Held(frame.frame_id, frame.capture_time if frame.HasField("capture_time") else None)
         try:
-            parsed = stream_messages.parse_frame(frame, self.last_frame_id)
             if size_bytes > self._served.limits.max_frame_bytes:
                 raise MessageTooLarge(size_bytes, self._served.limits.max_frame_bytes)
+            parsed = stream_messages.parse_frame(frame, self.last_frame_id)
         except DetectorError as error:
             self._book.accept_settled(held, time.monotonic(), error)
         else:
