@@ -25,7 +25,7 @@ from detector_grpc.interceptors.logging import log_call
 from detector_grpc.interceptors.metrics import Metrics
 from detector_grpc.interceptors.shadow import Shadow, ShadowLimits
 from detector_grpc.json_log import logging_to_stderr
-from detector_grpc.rpc.copies import CopySender
+from detector_grpc.rpc.copy_sender import CopySender
 from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import AdminServer, DetectorServer
 from detector_grpc.rpc.status import rich_status
