@@ -22,10 +22,11 @@ from detector_grpc.interceptors.errors import ErrorsInterceptor
 from detector_grpc.interceptors.later import Later
 from detector_grpc.interceptors.limits import LimitsInterceptor
 from detector_grpc.interceptors.logging import log_call
+from detector_grpc.interceptors.messages import MAX_NAMES_BYTES, MessagesInterceptor
 from detector_grpc.interceptors.metrics import Metrics
 from detector_grpc.interceptors.shadow import Shadow, ShadowLimits
 from detector_grpc.json_log import logging_to_stderr
-from detector_grpc.rpc.copies import CopySender
+from detector_grpc.rpc.copy_sender import CopySender
 from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import AdminServer, DetectorServer
 from detector_grpc.rpc.status import rich_status
@@ -139,10 +140,15 @@ async def _serve(settings: Settings, output: Output) -> None:
     poller = Poller(repository, poll_s, loader) if repository and poll_s else None
     callers = read_callers(settings.auth.callers_file) if settings.auth.callers_file else None
 
-    def interceptors(observers: Sequence[Callable[[CallEnd], None]]) -> list[AroundInterceptor]:
+    def interceptors(observers: Sequence[Callable[[CallEnd], None]]) -> list[AroundInterceptor | MessagesInterceptor]:
         """Those of every server, outermost first: observers are told the statuses that errors became, refusals too."""
         auth = AuthInterceptor(callers) if callers else NamingInterceptor()
-        return [CallsInterceptor(later, observers, CopyMarks(key).read), ErrorsInterceptor(rich_status), auth]
+        return [
+            CallsInterceptor(later, observers, CopyMarks(key).read),
+            ErrorsInterceptor(rich_status),
+            auth,
+            MessagesInterceptor(limits.receive_timeout_s),
+        ]
 
     server = DetectorServer(
         registry,
@@ -152,7 +158,13 @@ async def _serve(settings: Settings, output: Output) -> None:
         limits.max_connection_streams,
         reflection=settings.server.reflection,
     )
-    admin = AdminServer(registry, loader, interceptors([log_call]), reflection=settings.server.reflection)
+    admin = AdminServer(
+        registry,
+        loader,
+        interceptors([log_call]),
+        MAX_NAMES_BYTES,
+        reflection=settings.server.reflection,
+    )
     host, admin_host, tls = settings.server.host, settings.server.admin_host, tls_files(settings)
     with _metrics_server(host, settings.server.metrics_port, collectors) as metrics_port:
         port = server.bind(address(host, settings.server.port), tls)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 LAST_LINES_S = 2.0
 
 
+# Writes a line, with a traceback, for each header that is not UTF-8, and the value of the header into it.
+_TRANSPORT = "grpc._cython.cygrpc"
+_UNDECODED = "a header of a call is not UTF-8; what it says is not shown, since it may be a secret"
+
+
 class Lines(Protocol):
     """Where lines go; writing one must not wait for whoever reads it."""
 
@@ -43,6 +48,7 @@ class JsonLog(logging.Handler):
             )
         )
         self._lines = lines
+        self.addFilter(_hide_headers)
 
     def use(self, level: str) -> None:
         """Makes it the only log of the process."""
@@ -54,6 +60,14 @@ class JsonLog(logging.Handler):
             self._lines.write_line(self.format(record).encode(errors="backslashreplace"))
         except Exception:  # noqa: BLE001 - as handlers do: what is logged must not fail because of the log
             self.handleError(record)
+
+
+def _hide_headers(record: logging.LogRecord) -> bool:
+    """Takes out of a record of gRPC what a caller has sent; it is told as what it is, a fault of the caller."""
+    if record.name == _TRANSPORT and record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+        record.msg, record.args, record.exc_info, record.exc_text = _UNDECODED, (), None, None
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+    return True
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class Submit:
     deadline_s: int | None
     fails: bool
     flow: int
+    priority: Priority
 
 
 @dataclass
@@ -48,7 +49,13 @@ class Turn:
 
 steps = st.lists(
     st.one_of(
-        st.builds(Submit, st.one_of(st.none(), st.integers(0, 5)), st.booleans(), st.integers(0, FLOWS - 1)),
+        st.builds(
+            Submit,
+            st.one_of(st.none(), st.integers(0, 5)),
+            st.booleans(),
+            st.integers(0, FLOWS - 1),
+            st.sampled_from(Priority),
+        ),
         st.builds(Leave, st.integers(0, 30)),
         st.builds(Finish, st.integers(0, 30)),
         st.builds(Pass, st.integers(1, 3)),
@@ -89,7 +96,7 @@ class World:
                 raise KeyError(job.number)
             return job.number
 
-        job.task = asyncio.create_task(self.scheduler.submit(work, deadline, (step.flow,)))
+        job.task = asyncio.create_task(self.scheduler.submit(work, (step.flow,), step.priority, deadline))
         self.jobs.append(job)
 
     async def take(self, step: object) -> None:
@@ -119,7 +126,7 @@ async def play(workers: int, max_queue: int, script: list[object]) -> None:
     world = World(workers, max_queue)
     for step in script:
         await world.take(step)
-        assert world.scheduler.depth <= FLOWS * (max_queue + workers)
+        assert world.scheduler.depth <= len(Priority) * FLOWS * max_queue
     await world.finish_all()
     tasks = [job.task for job in world.jobs if job.task is not None]
     assert all(task.done() for task in tasks)  # every submit ends
@@ -127,7 +134,7 @@ async def play(workers: int, max_queue: int, script: list[object]) -> None:
     async with asyncio.timeout(TIMEOUT_S):
         await world.scheduler.close()
     assert world.scheduler.depth == 0
-    assert world.threads.most <= workers
+    assert world.threads.most <= 2 * workers
     for job, result in zip(world.jobs, results, strict=True):
         check(job, result)
     told = sum(isinstance(result, (QueueFull, DeadlineExpired)) for result in results)

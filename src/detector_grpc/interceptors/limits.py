@@ -11,25 +11,18 @@ each may have one message arriving, and what is kept of it is the business of th
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 
-from detector_grpc.errors import (
-    InvalidRequest,
-    MessageTooLarge,
-    ReceiveTimeout,
-    TooManyRequests,
-    TooManyStreams,
-    Violation,
-)
+from detector_grpc.errors import TooManyRequests, TooManyStreams
 from detector_grpc.interceptors.around import handler_function
+from detector_grpc.interceptors.messages import messages, parsed, receive
 from detector_grpc.interceptors.rpc_classes import rpc_class
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from typing import Any
 
     from detector_grpc.interceptors.around import Behaviour, Context, Details, Handler
@@ -98,7 +91,7 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
                 self._requests -= 1
                 raise
             try:
-                data = await self._receive(context)
+                data = await receive(context, self._max_message_bytes, self._receive_timeout_s)
                 self._budget.release(reserved - len(data))
                 reserved = len(data)
                 answer = self._start(behaviour, deserialize, data, context)
@@ -120,37 +113,13 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
                 raise TooManyStreams(self._max_streams)
             self.streams += 1
             try:
-                await behaviour(_messages(context), context)
+                await behaviour(messages(context), context)
             finally:
                 self.streams -= 1
 
         return grpc.stream_stream_rpc_method_handler(run, None, handler.response_serializer)
 
-    async def _receive(self, context: Context) -> bytes:
-        try:
-            async with asyncio.timeout(self._receive_timeout_s):
-                data = await context.read()
-        except TimeoutError:
-            raise ReceiveTimeout(self._receive_timeout_s) from None
-        if not isinstance(data, bytes):  # the caller closed its side without a message
-            raise InvalidRequest([Violation("", "the call has no request message")])
-        if len(data) > self._max_message_bytes:
-            raise MessageTooLarge(len(data), self._max_message_bytes)
-        return data
-
     @staticmethod
     def _start(behaviour: Behaviour, deserialize: Any, data: bytes, context: Context) -> Awaitable[object]:  # noqa: ANN401
-        answer: Awaitable[object] = behaviour(_parsed(deserialize, data), context)
+        answer: Awaitable[object] = behaviour(parsed(deserialize, data), context)
         return answer
-
-
-async def _messages(context: Context) -> AsyncIterator[bytes]:
-    while isinstance(data := await context.read(), bytes):  # else the caller closed its side
-        yield data
-
-
-def _parsed(deserialize: Any, data: bytes) -> object:  # noqa: ANN401
-    try:
-        return deserialize(data)
-    except Exception:  # noqa: BLE001 - protobuf's own class is no part of its public interface
-        raise InvalidRequest.of_no_message(len(data)) from None

@@ -2,6 +2,8 @@
 
 The gateway marks the calls; a copy is sent when its call has been answered, and nothing that becomes of it can touch
 one. Copies are bounded in number a second, in calls at once and in bytes; what is over that is dropped and counted.
+
+Versions are compared, not their names: where either is another model file than before, counting begins anew.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ import asyncio
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from prometheus_client import Counter, Histogram
 
 from detector_grpc.interceptors.metrics import BUCKETS_S
-from detector_grpc.serving.copies import BOX_OUTCOMES, METRICS_PREFIX, MOMENTS, SIDES
+from detector_grpc.serving.copies import BOX_OUTCOMES, METRICS_PREFIX, MOMENTS, SIDES, Seen
 from detector_grpc.vision.agreement import Labelled, compare
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from detector_grpc.serving.copies import Copied
     from detector_grpc.serving.outcome import Call, Outcome
     from detector_grpc.serving.pipeline import PictureRequest, Result
     from detector_grpc.vision.agreement import Agreement
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LABELS = ("model", "version", "shadow")
+Pair: TypeAlias = tuple[str, str, str]
+
+# Digests of the model files of both.
+Files: TypeAlias = tuple[str, str]
 
 # Whoever reaches a server past the gateway can ask for copies to any name; series are kept for ever.
 MAX_PAIRS = 64
@@ -57,7 +62,7 @@ class ShadowLimits(NamedTuple):
 class Sender(Protocol):
     """Asks other versions."""
 
-    async def send(self, request: PictureRequest, model: str, version: str, request_id: str) -> Copied:
+    async def send(self, request: PictureRequest, model: str, version: str, request_id: str) -> Seen:
         """Has a version look at the picture of the call with this id."""
 
     async def close(self) -> None:
@@ -86,7 +91,7 @@ class Shadow:
         self._clock = clock
         self._next_at = clock()
         self._bytes = 0
-        self._pairs: set[tuple[str, str, str]] = set()
+        self._files: dict[Pair, Files | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(limits.max_calls)
         self._copies = Counter(
@@ -126,6 +131,14 @@ class Shadow:
             LABELS,
             registry=collectors,
         )
+        self._counted = (
+            self._copies,
+            self._pictures,
+            self._boxes,
+            self._moments,
+            self._durations,
+            self._squares,
+        )
 
     def observe(self, outcome: Outcome) -> None:
         """Sends a copy if the gateway wants one."""
@@ -143,11 +156,12 @@ class Shadow:
             return
         self._next_at = max(self._next_at, now - 1) + 1 / self._limits.max_per_s
         self._bytes += size
-        seen = Labelled(
+        found = Labelled(
             outcome.result.detections.xyxy,
             [outcome.class_names[class_id] for class_id in outcome.result.detections.class_id.tolist()],
         )
-        task = asyncio.create_task(self._copy(outcome.request, call, seen, _duration_s(outcome.result)))
+        first = Seen(found, outcome.model_digest, _duration_s(outcome.result))
+        task = asyncio.create_task(self._copy(outcome.request, call, first))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -158,22 +172,24 @@ class Shadow:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._sender.close()
 
-    def _is_counted(self, labels: tuple[str, str, str]) -> bool:
+    def _is_counted(self, labels: Pair) -> bool:
         """Whether these are two versions, and not one too many to have series of their own."""
         _, version, shadow = labels
         if version == shadow or not _VERSION.fullmatch(shadow):
             return False
-        if len(self._pairs) < MAX_PAIRS:
-            self._pairs.add(labels)
-        return labels in self._pairs
+        if len(self._files) < MAX_PAIRS:
+            self._files.setdefault(labels)
+        return labels in self._files
 
-    async def _copy(self, request: PictureRequest, call: Call, seen: Labelled, duration_s: float) -> None:
+    async def _copy(self, request: PictureRequest, call: Call, first: Seen) -> None:
         labels = call.model, call.version, call.shadow
         became = "dropped"
         try:
             async with self._places:
                 copied = await self._sender.send(request, call.model, call.shadow, call.request_id)
-            self._count(labels, await asyncio.to_thread(compare, seen, copied.found), duration_s, copied.duration_s)
+            agreement = await asyncio.to_thread(compare, first.found, copied.found)
+            self._begin_anew_if_changed(labels, (first.model_digest, copied.model_digest))
+            self._count(labels, agreement, first.duration_s, copied.duration_s)
             became = "compared"
         except Exception as error:  # noqa: BLE001 - whatever it is, it is only a copy
             became = "failed"
@@ -182,7 +198,13 @@ class Shadow:
             self._bytes -= len(request.image.data)
             self._copies.labels(*labels, became).inc()
 
-    def _count(self, labels: tuple[str, str, str], found: Agreement, first_s: float, copy_s: float) -> None:
+    def _begin_anew_if_changed(self, labels: Pair, files: Files) -> None:
+        if self._files[labels] not in (None, files):
+            for metric in self._counted:
+                metric.remove_by_labels(dict(zip(LABELS, labels, strict=True)))
+        self._files[labels] = files
+
+    def _count(self, labels: Pair, found: Agreement, first_s: float, copy_s: float) -> None:
         for outcome, boxes in zip(BOX_OUTCOMES, found, strict=True):
             self._boxes.labels(*labels, outcome).inc(boxes)
         agree, all_boxes = found.agree, sum(found)

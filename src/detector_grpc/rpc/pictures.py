@@ -14,6 +14,7 @@ from detector_grpc.rpc.metadata import deadline, pinned_version, routed_version
 from detector_grpc.rpc.predict_messages import annotated, check_annotatable, predict_response
 from detector_grpc.rpc.status import code_of
 from detector_grpc.serving.outcome import CURRENT_CALL, Outcome
+from detector_grpc.serving.scheduler import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +94,8 @@ class Picture:
         # No await since `choose`: from the moment that it is chosen, the model is known to be used.
         work = partial(_look, loaded, parsed, render, self._call)
         flow = self._call.caller, "calls"
-        answer, self._result = await self._scheduler.submit(work, deadline(self._context), flow, loaded)
+        priority = Priority.BATCH if self._call.copy_of else Priority.INTERACTIVE
+        answer, self._result = await self._scheduler.submit(work, flow, priority, deadline(self._context), loaded)
         return answer
 
     def outcome(self, status: str, duration_s: float, error: BaseException | None) -> Outcome:

@@ -36,8 +36,6 @@ SERVICES = [
 
 ADMIN_SERVICES = [model_admin_service_pb2.DESCRIPTOR.services_by_name["ModelAdminService"].full_name]
 
-# Orders are two names.
-MAX_ORDER_BYTES = 4096
 MAX_ORDERS = 16
 
 # An order that is given up is answered at once; what else is there, e.g. a tool that reads the contract, can be cut.
@@ -113,6 +111,7 @@ class AdminServer:
         registry: The versions.
         loader: What changes them.
         interceptors: Outermost first.
+        max_message_bytes: Largest order.
         reflection: Whether tools may ask for the contract.
     """
 
@@ -121,11 +120,12 @@ class AdminServer:
         registry: Registry,
         loader: Loader,
         interceptors: Sequence[grpc.aio.ServerInterceptor],
+        max_message_bytes: int,
         *,
         reflection: bool,
     ) -> None:
         self._loader = loader
-        self._server = transport.aio_server(interceptors, MAX_ORDER_BYTES, MAX_ORDERS)
+        self._server = transport.aio_server(interceptors, max_message_bytes, MAX_ORDERS)
         add_ModelAdminServiceServicer_to_server(ModelAdminService(registry, loader), self._server)
         if reflection:
             enable_server_reflection([*ADMIN_SERVICES, REFLECTION_NAME], self._server)

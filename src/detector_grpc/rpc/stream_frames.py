@@ -175,14 +175,22 @@ class StreamFrames:
         await self._jobs.cancel()
 
     async def _reserve(self, size_bytes: int) -> bool:
-        """Takes room for a frame; one that may be dropped waits for none, but gets that of the frame it supersedes."""
+        """Takes room for a frame; one that may be dropped waits for none, but gets that of the frame it supersedes.
+
+        Where even that is too little it is the one that is dropped, or both would be.
+        """
         if self._delivery is Delivery.LOSSLESS:
             await self._room.reserve(size_bytes)
             return True
-        if self._room.try_reserve(size_bytes):
-            return True
-        self._book.supersede()
-        return self._room.try_reserve(size_bytes)
+        superseded = self._book.superseded_next
+        if superseded is None:
+            return self._room.try_reserve(size_bytes)
+        picture = cast("_Picture", superseded.payload.picture)
+        more_bytes = size_bytes - picture.size_bytes
+        if more_bytes > 0 and not self._room.try_reserve(more_bytes):
+            return False
+        superseded.payload.picture = picture._replace(size_bytes=max(0, -more_bytes))  # what it still gives back
+        return True
 
     def _begin(self, held: Held, queue_s: float) -> Callable[[], Detected]:
         return partial(_detect, self._loaded, cast("_Picture", held.picture).request, queue_s)

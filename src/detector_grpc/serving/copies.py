@@ -18,15 +18,17 @@ MOMENTS = ("aa", "an", "nn")
 SIDES = ("first", "copy")
 
 
-class Copied(NamedTuple):
-    """What the other version answered.
+class Seen(NamedTuple):
+    """What a version saw in a picture.
 
     Attributes:
         found: Its boxes.
+        model_digest: Digest of its model file.
         duration_s: Seconds that it took for the picture, without waiting for a worker.
     """
 
     found: Labelled
+    model_digest: str
     duration_s: float
 
 

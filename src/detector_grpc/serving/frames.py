@@ -82,18 +82,19 @@ class FrameBook(Generic[PayloadT]):
         """Number of frames that were accepted and not answered yet."""
         return len(self._unanswered)
 
+    @property
+    def superseded_next(self) -> Frame[PayloadT] | None:
+        """The frame whose place the next one takes; None where it takes that of none."""
+        return self._waiting[0] if self._delivery is Delivery.LATEST and self._waiting else None
+
     def accept(self, payload: PayloadT, now: float) -> Frame[PayloadT]:
         """Enters a frame, which waits from now on; in mode LATEST in the place of the one that waited."""
         frame = Frame(payload, now)
-        self.supersede()
+        if self.superseded_next is not None:
+            self.settle(self._waiting.popleft(), DropReason.SUPERSEDED)
         self._waiting.append(frame)
         self._unanswered.append(frame)
         return frame
-
-    def supersede(self) -> None:
-        """Drops the frame that waits in mode LATEST, if there is one, for a newer one that is about to come."""
-        if self._delivery is Delivery.LATEST and self._waiting:
-            self.settle(self._waiting.popleft(), DropReason.SUPERSEDED)
 
     def accept_settled(self, payload: PayloadT, now: float, outcome: object) -> Frame[PayloadT]:
         """Enters a frame that nobody need look at, such as a broken one; its answer waits for those before it."""

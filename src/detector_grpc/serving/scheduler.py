@@ -45,7 +45,7 @@ _SMOOTHING = 0.1
 
 
 class Priority(Enum):
-    """Whether somebody, or a live camera, waits for the answer."""
+    """Whether somebody, or a live camera, waits for the answer; nobody does for a recording or a copy."""
 
     INTERACTIVE = "interactive"
     BATCH = "batch"
@@ -66,7 +66,7 @@ class Scheduler:
 
     Args:
         workers: Most jobs of one priority that run at once.
-        max_queue: Most jobs of one flow that may wait.
+        max_queue: Most jobs of one flow and priority that may wait.
         clock: Seconds, monotonic; the clock that deadlines are told in.
 
     Attributes:
@@ -95,14 +95,20 @@ class Scheduler:
         return sum(map(len, self._waiting.values()))
 
     async def submit(
-        self, work: Callable[[float], T], deadline: float | None = None, flow: Flow = (), uses: object = None
+        self,
+        work: Callable[[float], T],
+        flow: Flow,
+        priority: Priority,
+        deadline: float | None = None,
+        uses: object = None,
     ) -> T:
         """Runs `work` on a worker thread and returns its value.
 
         Args:
             work: Called with the seconds it waited.
-            deadline: Time of `clock` after which the job is not begun; None for never.
             flow: What the job belongs to.
+            priority: Whether it passes others.
+            deadline: Time of `clock` after which the job is not begun; None for never.
             uses: What must last until the job is over, see `until_unused`.
 
         Raises:
@@ -111,11 +117,11 @@ class Scheduler:
             DeadlineExpired: The deadline passed while the job waited.
             Exception: Whatever `work` raises.
         """
-        waiting = self._waiting[Priority.INTERACTIVE].waiting(flow)
-        if self._running[Priority.INTERACTIVE] == self.workers and waiting >= self._max_queue and not self._closed:
+        waiting = self._waiting[priority].waiting(flow)
+        if not self._is_free(priority) and waiting >= self._max_queue and not self._closed:
             self.shed["queue_full"] += 1
-            raise QueueFull(self._max_queue, self._estimated_wait_s())
-        return await self._submit(lambda: work, deadline, flow, Priority.INTERACTIVE, uses)
+            raise QueueFull(self._max_queue, self._estimated_wait_s(priority))
+        return await self._submit(lambda: work, deadline, flow, priority, uses)
 
     async def submit_chosen(
         self, choose: Callable[[], Callable[[float], T]], flow: Flow, priority: Priority, uses: object = None
@@ -217,5 +223,5 @@ class Scheduler:
         self._finished.set()  # wakes those that wait; they look for themselves
         self._finished.clear()
 
-    def _estimated_wait_s(self) -> float:
-        return self._service_s * (len(self._waiting[Priority.INTERACTIVE]) + 1) / self.workers
+    def _estimated_wait_s(self, priority: Priority) -> float:
+        return self._service_s * (len(self._waiting[priority]) + 1) / self.workers

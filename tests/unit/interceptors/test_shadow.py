@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from detector_grpc.interceptors.shadow import MAX_PAIRS, Shadow, ShadowLimits
-from detector_grpc.serving.copies import Copied
+from detector_grpc.serving.copies import Seen
 from detector_grpc.serving.options import DetectOptions, RequestedOptions
 from detector_grpc.serving.outcome import Call, Outcome
 from detector_grpc.serving.pipeline import EncodedImage, PictureRequest, Result, Timing
@@ -38,9 +38,10 @@ class Sender:
         self.asked: list[tuple[str, str, str]] = []
         self.at_once = self.most = 0
         self.error = error
+        self.digest = "sha256:2"
         self.closed = False
 
-    async def send(self, request: PictureRequest, model: str, version: str, request_id: str) -> Copied:
+    async def send(self, request: PictureRequest, model: str, version: str, request_id: str) -> Seen:
         assert request.options == RequestedOptions(confidence_threshold=0.3)
         self.asked.append((model, version, request_id))
         self.at_once += 1
@@ -49,7 +50,7 @@ class Sender:
             await self.gate.wait()
             if self.error is not None:
                 raise self.error
-            return Copied(Labelled(np.array([[0, 0, 10, 10]], np.float32), ["bus"]), 0.03)
+            return Seen(Labelled(np.array([[0, 0, 10, 10]], np.float32), ["bus"]), self.digest, 0.03)
         finally:
             self.at_once -= 1
 
@@ -57,12 +58,12 @@ class Sender:
         self.closed = True
 
 
-def outcome(size_bytes: int = 10, shadow: str = "v2", frame_id: int | None = None) -> Outcome:
+def outcome(size_bytes: int = 10, shadow: str = "v2", frame_id: int | None = None, digest: str = "sha256:1") -> Outcome:
     request = PictureRequest(EncodedImage(bytes(size_bytes)), None, RequestedOptions(confidence_threshold=0.3))
     found = Detections(np.array([[0, 0, 10, 9]], np.float32), np.ones(1, np.float32), np.array([1], np.int32))
     result = Result(found, (64, 64), DetectOptions(), Timing(0.5, 0.001, 0.002, 0.01, 0.007))
     call = Call("/Detect", "id-1", model="m", version="v1", shadow=shadow)
-    return Outcome(call, "ok", 0.5, request, result, class_names=("car", "bus"), frame_id=frame_id)
+    return Outcome(call, "ok", 0.5, request, result, digest, ("car", "bus"), frame_id=frame_id)
 
 
 class Copies:
@@ -98,6 +99,29 @@ async def test_a_copy_is_compared_with_what_was_answered() -> None:
     assert copies.count("duration_seconds_sum", side="first") == pytest.approx(0.02)  # without the queue
     assert copies.count("duration_seconds_sum", side="copy") == pytest.approx(0.03)
     assert copies.count("duration_difference_squares_seconds_total") == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("changed", ["first", "copy"])
+async def test_what_was_counted_of_another_file_of_the_same_name_is_forgotten(changed: str) -> None:
+    sender = Sender()
+    sender.gate.set()
+    copies = Copies(sender)
+    for _ in range(3):
+        copies.shadow.observe(outcome())
+        copies.shadow.observe(outcome(shadow="v3"))
+        await copies.ended()
+    assert copies.count("copies_total", outcome="compared") == 3
+    if changed == "copy":
+        sender.digest = "sha256:3"
+    copies.shadow.observe(outcome(digest="sha256:4" if changed == "first" else "sha256:1"))
+    await copies.ended()
+    assert copies.count("copies_total", outcome="compared") == 1
+    assert copies.count("boxes_total", outcome="agree") == 1
+    assert copies.count("box_moments_total", moment="nn") == 1
+    assert copies.count("pictures_total", same="true") == 1
+    assert copies.count("duration_seconds_count", side="first") == 1
+    assert copies.count("duration_difference_squares_seconds_total") == pytest.approx(1e-4)
+    assert copies.count("copies_total", outcome="compared", shadow="v3") == 3
 
 
 async def test_nothing_is_copied_that_the_gateway_did_not_choose_or_that_has_no_answer() -> None:

@@ -15,7 +15,7 @@ from detector_grpc._gen.detector.v1 import image_pb2, stream_pb2
 from detector_grpc.errors import InferenceFailed
 from detector_grpc.rpc.stream import DetectStream
 from detector_grpc.rpc.stream_frames import Served, StreamLimits
-from detector_grpc.rpc.stream_messages import parse_config
+from detector_grpc.rpc.stream_messages import MAX_FRAME_ID, parse_config
 from detector_grpc.serving.budget import Shares
 from detector_grpc.serving.outcome import Call
 from detector_grpc.serving.resume import ResumeTokens
@@ -147,19 +147,73 @@ async def test_no_more_lossless_frames_are_taken_than_the_credit() -> None:
     assert len(await played.end()) == 7
 
 
-async def test_under_overload_the_newest_frame_takes_the_place_of_the_one_that_waits() -> None:
+async def test_under_overload_the_newest_frame_takes_the_place_of_the_one_that_waits_if_that_is_enough() -> None:
     played = Played(LATEST, GatedSession())
     played.send(1, size_bytes=500)
     await played.let_the_model_begin()
     played.send(2, size_bytes=400)
-    played.send(3, size_bytes=450)  # there is room only without the second
-    played.send(4, size_bytes=900)  # there is none for this one
+    played.send(3, size_bytes=500)  # there is room only without the second
+    played.send(4, size_bytes=501)  # there is none, even without the third
     await turn()
-    assert await played.end() == [(1, "detections"), (2, "dropped"), (3, "dropped"), (4, "dropped")]
-    reasons = [answer.result.dropped.reason for answer in played.answers[2:]]
-    superseded, overload = stream_pb2.DROP_REASON_SUPERSEDED, stream_pb2.DROP_REASON_OVERLOAD
-    assert reasons == [superseded, superseded, overload]
+    assert await played.end() == [(1, "detections"), (2, "dropped"), (3, "detections"), (4, "dropped")]
+    dropped = [answer.result.dropped.reason for answer in played.answers if answer.result.HasField("dropped")]
+    assert dropped == [stream_pb2.DROP_REASON_SUPERSEDED, stream_pb2.DROP_REASON_OVERLOAD]
     assert played.everything_is_given_back()
+
+
+async def test_a_frame_that_finds_neither_room_nor_one_to_supersede_is_dropped() -> None:
+    played = Played(LATEST, GatedSession())
+    played.send(1, size_bytes=500)
+    await played.let_the_model_begin()
+    played.send(2, size_bytes=501)
+    played.send(3, size_bytes=500)
+    await turn()
+    assert await played.end() == [(1, "detections"), (2, "dropped"), (3, "detections")]
+    assert played.answers[2].result.dropped.reason == stream_pb2.DROP_REASON_OVERLOAD
+    assert played.everything_is_given_back()
+
+
+async def test_the_room_of_a_frame_that_is_superseded_goes_to_no_call_that_waits_but_what_is_left_of_it_does() -> None:
+    played = Played(LATEST, GatedSession())
+    played.send(1, size_bytes=500)
+    await played.let_the_model_begin()
+    played.send(2, size_bytes=400)
+    await turn()
+    call = asyncio.create_task(played.shares.calls.reserve(200))
+    await turn()
+    played.send(3, size_bytes=400)
+    await turn()
+    assert not call.done()
+    played.send(4, size_bytes=300)
+    await turn()
+    assert call.done()
+    assert await played.end() == [(1, "detections"), (2, "dropped"), (3, "dropped"), (4, "detections")]
+    played.shares.calls.release(200)
+    assert played.everything_is_given_back()
+
+
+@pytest.mark.parametrize("wrong", [MAX_FRAME_ID + 1, 2**64 - 1, 5, 1, 0])
+async def test_a_frame_of_an_id_that_is_none_moves_nothing_on(wrong: int) -> None:
+    played = Played(LOSSLESS, GatedSession())
+    for frame_id in (5, wrong, 4, 6):
+        played.send(frame_id)
+    assert await played.end() == [(5, "detections"), (wrong, "error"), (4, "error"), (6, "detections")]
+
+
+async def test_the_largest_id_is_the_last() -> None:
+    played = Played(LOSSLESS, GatedSession())
+    for frame_id in (MAX_FRAME_ID, MAX_FRAME_ID, MAX_FRAME_ID - 1):
+        played.send(frame_id)
+    assert [outcome for _, outcome in await played.end()] == ["detections", "error", "error"]
+
+
+async def test_a_broken_frame_uses_up_its_id() -> None:
+    played = Played(LOSSLESS, GatedSession())
+    played.send(1)
+    played.send(2, size_bytes=2001)  # above the limit
+    played.send(2)
+    played.send(3)
+    assert await played.end() == [(1, "detections"), (2, "error"), (2, "error"), (3, "detections")]
 
 
 async def test_an_error_that_waits_to_be_answered_holds_no_picture(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +16,7 @@ from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
 from detector_grpc.serving.scheduler import Priority, Scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 TIMEOUT_S = 20
 
@@ -63,6 +63,18 @@ def opened(value: object = None, error: BaseException | None = None) -> Gate:
     return gate
 
 
+async def ask(
+    scheduler: Scheduler,
+    work: Callable[[float], Any],
+    deadline: float | None = None,
+    *,
+    flow: tuple[object, ...] = ("calls",),
+    uses: object = None,
+) -> Any:
+    """As a call does for which somebody waits."""
+    return await scheduler.submit(work, flow, Priority.INTERACTIVE, deadline, uses)
+
+
 async def turn() -> None:
     """Lets everything that is ready to go on do so."""
     for _ in range(5):
@@ -73,7 +85,7 @@ async def turn() -> None:
 async def busy(scheduler: Scheduler) -> AsyncIterator[list[asyncio.Task[object]]]:
     """All workers hold a job; the tasks are those jobs."""
     gates = [Gate(f"busy {n}") for n in range(scheduler.workers)]
-    tasks = [asyncio.create_task(scheduler.submit(gate)) for gate in gates]
+    tasks = [asyncio.create_task(ask(scheduler, gate)) for gate in gates]
     for gate in gates:
         await gate.began()
     try:
@@ -87,7 +99,7 @@ async def busy(scheduler: Scheduler) -> AsyncIterator[list[asyncio.Task[object]]
 async def waiting(
     scheduler: Scheduler, *works: Gate, deadline: float | None = None, uses: object = None
 ) -> list[asyncio.Task[object]]:
-    tasks = [asyncio.create_task(scheduler.submit(work, deadline, uses=uses)) for work in works]
+    tasks = [asyncio.create_task(ask(scheduler, work, deadline, uses=uses)) for work in works]
     await turn()
     return tasks
 
@@ -111,7 +123,7 @@ async def test_a_job_gets_its_own_value_and_the_time_it_waited() -> None:
 
 async def test_a_job_on_a_free_worker_did_not_wait() -> None:
     scheduler, gate = Scheduler(1, 0, Clock()), opened("value")
-    assert await scheduler.submit(gate) == "value"
+    assert await ask(scheduler, gate) == "value"
     assert gate.waited_s == 0
     await scheduler.close()
 
@@ -120,7 +132,7 @@ async def test_jobs_begin_in_the_order_in_which_they_came() -> None:
     scheduler = Scheduler(1, 10, Clock())
     order: list[int] = []
     async with busy(scheduler):
-        tasks = [asyncio.create_task(scheduler.submit(lambda _, n=n: order.append(n))) for n in range(6)]
+        tasks = [asyncio.create_task(ask(scheduler, lambda _, n=n: order.append(n))) for n in range(6)]
         await turn()
     await ended(*tasks)
     assert order == [0, 1, 2, 3, 4, 5]
@@ -234,7 +246,7 @@ async def test_a_job_that_comes_too_late_is_not_run_though_a_worker_is_free() ->
     clock = Clock()
     scheduler, gate = Scheduler(1, 10, clock), opened()
     with pytest.raises(DeadlineExpired):
-        await scheduler.submit(gate, clock.now - 1)
+        await ask(scheduler, gate, clock.now - 1)
     assert gate.runs == 0
     await scheduler.close()
 
@@ -264,7 +276,7 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     async with busy(scheduler):
         queued = await waiting(scheduler, opened(), opened())
         with pytest.raises(QueueFull) as caught:
-            await scheduler.submit(opened())
+            await ask(scheduler, opened())
         # Two wait, the caller would be third, two workers: 1.5 times the running mean, which 4 s moved by a tenth.
         assert caught.value.retry_after_s == pytest.approx(4 * 0.1 * 3 / 2)
         assert caught.value.metadata == {"maxQueue": "2"}
@@ -278,8 +290,8 @@ async def test_a_queue_of_nothing_still_lets_free_workers_be_used() -> None:
     scheduler = Scheduler(2, 0, Clock())
     async with busy(scheduler):
         with pytest.raises(QueueFull):
-            await scheduler.submit(opened())
-    assert await scheduler.submit(opened("again")) == "again"
+            await ask(scheduler, opened())
+    assert await ask(scheduler, opened("again")) == "again"
     await scheduler.close()
 
 
@@ -291,7 +303,7 @@ async def test_an_exception_stays_with_its_job() -> None:
     assert results[0] == "a"
     assert isinstance(results[1], KeyError)
     assert results[2] == "c"
-    assert await scheduler.submit(opened("d")) == "d"
+    assert await ask(scheduler, opened("d")) == "d"
     await scheduler.close()
 
 
@@ -324,7 +336,7 @@ async def test_closing_waits_for_what_was_accepted_and_refuses_the_rest() -> Non
     closing = asyncio.create_task(scheduler.close())
     await turn()
     with pytest.raises(ShuttingDown):
-        await scheduler.submit(opened())
+        await ask(scheduler, opened())
     assert not closing.done()
     running.open()
     assert await ended(*tasks) == ["running", "queued"]
@@ -381,7 +393,7 @@ async def test_flows_take_turns_whatever_the_order_of_asking() -> None:
     order: list[str] = []
     async with busy(scheduler):
         tasks = [
-            asyncio.create_task(scheduler.submit(lambda _, name=name: order.append(name), flow=tuple(name[:-1])))
+            asyncio.create_task(ask(scheduler, lambda _, name=name: order.append(name), flow=tuple(name[:-1])))
             for name in ("a1", "a2", "a3", "b1", "c1", "b2")
         ]
         await turn()
@@ -393,10 +405,10 @@ async def test_flows_take_turns_whatever_the_order_of_asking() -> None:
 async def test_each_flow_has_a_queue_of_its_own() -> None:
     scheduler = Scheduler(1, 1)
     async with busy(scheduler):
-        waiting = [asyncio.create_task(scheduler.submit(opened(flow), flow=(flow,))) for flow in ("a", "b")]
+        waiting = [asyncio.create_task(ask(scheduler, opened(flow), flow=(flow,))) for flow in ("a", "b")]
         await turn()
         with pytest.raises(QueueFull):
-            await scheduler.submit(opened(), flow=("a",))
+            await ask(scheduler, opened(), flow=("a",))
         assert scheduler.depth == 2
     assert await asyncio.gather(*waiting) == ["a", "b"]
 
@@ -404,7 +416,7 @@ async def test_each_flow_has_a_queue_of_its_own() -> None:
 async def test_jobs_that_have_left_do_not_wait() -> None:
     scheduler = Scheduler(1, 10)
     async with busy(scheduler):
-        tasks = [asyncio.create_task(scheduler.submit(opened(), flow=(object(),))) for _ in range(3)]
+        tasks = [asyncio.create_task(ask(scheduler, opened(), flow=(object(),))) for _ in range(3)]
         await turn()
         for task in tasks:
             task.cancel()
@@ -432,7 +444,7 @@ async def test_interactive_work_never_waits_for_batch_work() -> None:
     tasks = [asyncio.create_task(batch_job(scheduler, gate)) for gate in gates]
     for gate in gates[:2]:
         await gate.began()  # it has all that nobody else wants
-    assert await scheduler.submit(opened("at once")) == "at once"
+    assert await ask(scheduler, opened("at once")) == "at once"
     async with busy(scheduler):
         for gate in gates[:2]:
             gate.open()
@@ -447,6 +459,51 @@ async def test_interactive_work_never_waits_for_batch_work() -> None:
     await scheduler.close()
 
 
+async def test_batch_work_that_nobody_bounds_has_a_queue_of_its_own_in_each_flow() -> None:
+    scheduler = Scheduler(1, 1, Clock())
+    gate = Gate("running")
+
+    def copy(work: Gate, flow: str) -> asyncio.Task[object]:
+        return asyncio.create_task(scheduler.submit(work, (flow,), Priority.BATCH))
+
+    async with busy(scheduler):
+        running = copy(gate, "a")  # one gets on, whatever interactive work there is
+        await gate.began()
+        queued = [copy(opened(flow), flow) for flow in ("a", "b")]
+        await turn()
+        with pytest.raises(QueueFull) as caught:
+            await copy(opened(), "a")
+        assert caught.value.metadata == {"maxQueue": "1"}
+        assert (scheduler.depth, scheduler.shed) == (2, {"queue_full": 1})
+        (called,) = await waiting(scheduler, opened("call"))  # what waits as batch takes no place of a call
+        gate.open()
+    assert await ended(running, *queued, called) == ["running", "a", "b", "call"]
+    await scheduler.close()
+
+
+async def test_batch_work_that_comes_too_late_or_is_given_up_is_not_run() -> None:
+    clock = Clock()
+    scheduler = Scheduler(1, 10, clock)
+    held, gates = Gate(), [opened(), opened(), opened("in time")]
+    running = asyncio.create_task(scheduler.submit(held, (), Priority.BATCH))
+    await held.began()
+    late, left, timely = (
+        asyncio.create_task(scheduler.submit(gate, (), Priority.BATCH, clock.now + deadline_s))
+        for gate, deadline_s in zip(gates, (1, 9, 9), strict=True)
+    )
+    await turn()
+    left.cancel()
+    clock.now += 2
+    held.open()
+    results = await ended(late, timely, running)
+    assert isinstance(results[0], DeadlineExpired)
+    assert results[1] == "in time"
+    assert left.cancelled()
+    assert [gate.runs for gate in gates] == [0, 0, 1]
+    assert scheduler.shed == {"expired": 1, "cancelled": 1}
+    await scheduler.close()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own only there")
 async def test_the_system_prefers_interactive_work() -> None:
     def priority(_: float) -> int:
@@ -454,8 +511,9 @@ async def test_the_system_prefers_interactive_work() -> None:
 
     scheduler = Scheduler(1, 1)
     batch = await scheduler.submit_chosen(lambda: priority, (), Priority.BATCH)
-    interactive = await scheduler.submit(priority)
-    assert (batch, interactive) == (10, os.getpriority(os.PRIO_PROCESS, 0))
+    copy = await scheduler.submit(priority, (), Priority.BATCH)
+    interactive = await ask(scheduler, priority)
+    assert (batch, copy, interactive) == (10, 10, os.getpriority(os.PRIO_PROCESS, 0))
     await scheduler.close()
 
 

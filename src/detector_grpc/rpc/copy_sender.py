@@ -11,7 +11,7 @@ from detector_grpc import headers
 from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, image_pb2
 from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorServiceStub
 from detector_grpc.rpc.convert import PIXEL_FORMATS
-from detector_grpc.serving.copies import Copied
+from detector_grpc.serving.copies import Seen
 from detector_grpc.serving.pipeline import EncodedImage
 from detector_grpc.vision.agreement import Labelled
 
@@ -40,7 +40,7 @@ class CopySender:
         self._timeout_s = timeout_s
         self._credentials = ((headers.AUTHORIZATION, f"Bearer {token}"),) if token else ()
 
-    async def send(self, request: PictureRequest, model: str, version: str, request_id: str) -> Copied:
+    async def send(self, request: PictureRequest, model: str, version: str, request_id: str) -> Seen:
         """Has a version look at a picture.
 
         Raises:
@@ -58,7 +58,8 @@ class CopySender:
         timing = answer.timing
         taken_ms = timing.decode_ms + timing.preprocess_ms + timing.inference_ms + timing.postprocess_ms
         names = [each.class_name for each in answer.detections]
-        return Copied(Labelled(np.array(boxes, np.float32).reshape(-1, 4), names), taken_ms / 1e3)
+        found = Labelled(np.array(boxes, np.float32).reshape(-1, 4), names)
+        return Seen(found, answer.model_digest, taken_ms / 1e3)
 
     async def close(self) -> None:
         """Closes the channel."""
