@@ -81,16 +81,8 @@ async def _serve(settings: Settings, output: Output) -> None:
     stopping = Stopping()
     limits, collectors = settings.limits, CollectorRegistry()
     ProcessCollector(registry=collectors)
-    scheduler = Scheduler(workers(settings), limits.max_queue)
+    scheduler = Scheduler(workers(settings), limits.max_queue, max_wait_s=limits.max_wait_s)
     shares = Shares.of(limits.max_bytes_in_flight, limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
-    admission = LimitsInterceptor(
-        limits.max_message_bytes,
-        limits.max_message_bytes + TRANSPORT_MARGIN_BYTES,
-        shares.calls,
-        limits.max_requests,
-        limits.max_streams,
-        limits.receive_timeout_s,
-    )
     sources = model_sources(settings)
     configured = sources.scan()
     registry = Registry(configured, default_model(settings, configured), settings.models.default_version)
@@ -126,6 +118,15 @@ async def _serve(settings: Settings, output: Output) -> None:
             Observers([metrics.observe, shadow.observe]),
         ),
         ResumeTokens(key),
+    )
+    admission = LimitsInterceptor(
+        limits.max_message_bytes,
+        limits.max_message_bytes + TRANSPORT_MARGIN_BYTES,
+        shares.calls,
+        limits.max_requests,
+        limits.max_streams,
+        detector.check,
+        limits.receive_timeout_s,
     )
     loader = Loader(
         registry,

@@ -7,10 +7,10 @@
     ├── ModelNotFound           the caller's fault: no such model here
     ├── VersionNotHeld          the caller's fault, or the gateway's: no such version here
     ├── VersionNotFound         the operator's fault: a version was to be loaded that is in no repository
-    ├── RetryLater              nobody's fault: VersionLoading, ShuttingDown and Overloaded (QueueFull, TooManyRequests,
-    │                           TooManyStreams)
+    ├── RetryLater              nobody's fault: VersionLoading, ShuttingDown and Overloaded (WouldBeLate, QueueFull,
+    │                           TooManyRequests, TooManyStreams)
     ├── VersionFailed           the operator's fault: the version was to be here and could not be loaded
-    ├── DeadlineExpired         the caller's deadline passed before the work began
+    ├── DeadlineExpired         the caller's deadline left too little time when the work could begin
     ├── ReceiveTimeout          the caller's fault: sent its request too slowly
     ├── AnswersNotRead          the caller's fault: does not read what a stream answers
     ├── TrackingNotInstalled    the operator's fault, or the caller's: a stream asks for identities that nobody can give
@@ -225,6 +225,20 @@ class QueueFull(Overloaded):
         )
 
 
+class WouldBeLate(Overloaded):
+    """Expected. So many requests wait that the answer would come too late; nothing was done."""
+
+    reason = "WOULD_BE_LATE"
+
+    def __init__(self, wait_s: float, most_s: float) -> None:
+        wait_ms, most_ms = f"{wait_s * 1e3:.0f}", f"{max(0, most_s) * 1e3:.0f}"
+        super().__init__(
+            f"a worker is free in about {wait_ms} ms, and the request can wait {most_ms} ms",
+            wait_s - most_s,
+            {"waitMs": wait_ms, "maxWaitMs": most_ms},
+        )
+
+
 class TooManyRequests(Overloaded):
     """Expected. Too many calls are being received or answered at once."""
 
@@ -257,13 +271,13 @@ class ShuttingDown(RetryLater):
 
 
 class DeadlineExpired(DetectorError):
-    """Expected. The caller's deadline passed before the work began; the work was not done."""
+    """Expected. When a worker was free, too little of the caller's deadline was left; the work was not done."""
 
     reason = "DEADLINE_EXPIRED"
 
     def __init__(self, waited_s: float) -> None:
         super().__init__(
-            f"the deadline passed after {waited_s * 1e3:.0f} ms of waiting for a worker",
+            f"too little of the deadline is left after {waited_s * 1e3:.0f} ms of waiting for a worker",
             {"waitedMs": f"{waited_s * 1e3:.0f}"},
         )
 

@@ -32,7 +32,7 @@ HOSTILE = 'tiny"} 1\nevil_total{x="\x1b[31m'
 
 STATUSES = {code.name.lower() for code in grpc.StatusCode}
 STAGES = {"queue", "decode", "preprocess", "inference", "postprocess"}
-SHED = {"queue_full", "expired", "cancelled", "too_many_requests"}
+SHED = {"would_be_late", "queue_full", "expired", "cancelled", "too_many_requests"}
 
 
 class Case(NamedTuple):

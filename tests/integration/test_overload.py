@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -50,21 +51,26 @@ class TestQueue:
         assert model_runs(server, client) - runs == 4
         assert read_metrics(server).value("object_detection_shed_total", reason="cancelled") >= 1
 
-    def test_never_runs_what_expired_in_it(self, slow: tuple[ServerProcess, Client]) -> None:
+    def test_refuses_at_once_what_would_be_late(self, slow: tuple[ServerProcess, Client]) -> None:
         server, client = slow
-        runs, shed = model_runs(server, client), given_up_total(server)
-        running = client.start_detect(REQUEST)
-        waiting = client.start_detect(REQUEST)
+        client.detect(REQUEST)  # one is known to have taken its time
+        runs, shed = model_runs(server, client), shed_total(server, "would_be_late")
+        taken = [client.start_detect(REQUEST) for _ in range(2)]
         wait_for_depth(server, 1)
-        late = [client.start_detect(REQUEST, timeout_s=0.2) for _ in range(3)]
 
-        codes = [failure(call.result).code() for call in late]
-        answered = [running.result(), waiting.result()]
+        errors = [failure(client.start_detect(REQUEST, timeout_s=0.4).result) for _ in range(3)]
+        answers = [call.result() for call in taken]
 
-        assert codes == [EXPIRED] * 3
-        assert [len(answer.detections) for answer in answered] == [1, 1]
+        assert [(error.code(), reason_of(error)) for error in errors] == [(EXHAUSTED, "WOULD_BE_LATE")] * 3
+        assert re.fullmatch(
+            r"a worker is free in about \d+ ms, and the request can wait \d+ ms", errors[0].details() or ""
+        )
+        assert info_of(errors[0]).metadata.keys() == {"waitMs", "maxWaitMs"}
+        assert retry_after_s(errors[0]) > 0.1
+        assert not leak_in(errors[0])
+        assert len(answers) == 2
         assert model_runs(server, client) - runs == 2
-        assert given_up_total(server) - shed == 3
+        assert shed_total(server, "would_be_late") - shed == 3
 
     def test_that_is_full_refuses_and_says_when_to_come_back(self, slow: tuple[ServerProcess, Client]) -> None:
         server, client = slow
@@ -115,6 +121,36 @@ class TestQueue:
         wait_until(lambda: len(order) == 4, "all answers")
 
         assert order == [0, 1, 2, 3]
+
+
+class TestDeadlines:
+    def test_that_pass_in_the_queue_are_not_worked_for(self, tmp_path: Path, half_second: int) -> None:
+        tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=half_second)
+        with loaded(tmp_path, runtime_workers=1) as (server, client):
+            running = client.start_detect(REQUEST)  # nothing is known yet of how long a picture takes
+            waiting = client.start_detect(REQUEST)
+            wait_for_depth(server, 1)
+            late = [client.start_detect(REQUEST, timeout_s=0.2) for _ in range(3)]
+
+            codes = [failure(call.result).code() for call in late]
+            answered = [running.result(), waiting.result()]
+
+            assert codes == [EXPIRED] * 3
+            assert [len(answer.detections) for answer in answered] == [1, 1]
+            assert model_runs(server, client) == 2
+            assert given_up_total(server) == 3
+
+    def test_that_are_not_given_leave_the_longest_wait(self, tmp_path: Path, half_second: int) -> None:
+        tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=half_second)
+        with loaded(tmp_path, runtime_workers=1, limits_max_wait_s=0) as (_, client):
+            client.detect(REQUEST)
+            taken, refused = (client.start_detect(REQUEST, timeout_s=None) for _ in range(2))
+
+            error = failure(refused.result)
+
+            assert (error.code(), reason_of(error)) == (EXHAUSTED, "WOULD_BE_LATE")
+            assert info_of(error).metadata["maxWaitMs"] == "0"
+            assert len(taken.result().detections) == 1
 
 
 class TestManyCalls:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from support.threads import Threads
 
-from detector_grpc.errors import DeadlineExpired, QueueFull
+from detector_grpc.errors import DeadlineExpired, QueueFull, WouldBeLate
 from detector_grpc.serving.scheduler import Priority, Scheduler
 
 TIMEOUT_S = 20
@@ -21,7 +21,7 @@ FLOWS = 3
 
 @dataclass
 class Submit:
-    deadline_s: int | None
+    deadline_s: float | None
     fails: bool
     flow: int
     priority: Priority
@@ -137,7 +137,7 @@ async def play(workers: int, max_queue: int, script: list[object]) -> None:
     assert world.threads.most <= 2 * workers
     for job, result in zip(world.jobs, results, strict=True):
         check(job, result)
-    told = sum(isinstance(result, (QueueFull, DeadlineExpired)) for result in results)
+    told = sum(isinstance(result, (QueueFull, DeadlineExpired, WouldBeLate)) for result in results)
     assert told <= sum(world.scheduler.shed.values()) <= sum(not job.began_at for job in world.jobs)
 
 
@@ -151,7 +151,7 @@ def check(job: Job, result: object) -> None:
         case DeadlineExpired():
             assert job.deadline is not None
             assert not job.began_at
-        case QueueFull():
+        case QueueFull() | WouldBeLate():
             assert not job.began_at
         case KeyError():
             assert result.args == (job.number,)
@@ -167,3 +167,51 @@ def check(job: Job, result: object) -> None:
 @given(st.integers(1, 3), st.integers(0, 4), steps)
 def test_every_job_ends_in_one_of_the_ways_that_are_drawn(workers: int, max_queue: int, script: list[object]) -> None:
     asyncio.run(play(workers, max_queue, script))
+
+
+@dataclass
+class Arrival:
+    after_s: float
+    patience_s: float
+
+
+arrivals = st.lists(st.builds(Arrival, st.floats(0, 2), st.floats(0.5, 12)), min_size=1, max_size=40)
+
+
+async def keep_promises(workers: int, script: list[Arrival]) -> int:
+    """Serves arrivals of one flow, each for one second; returns how many were refused."""
+    world = World(workers, len(script))
+    world.scheduler._service_time.add(1)
+
+    async def go_on_until(then: float) -> None:
+        while (begun := world.threads.first_began_at) is not None and begun + 1 <= then:
+            world.now = begun + 1
+            world.threads.finish()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        world.now = then
+
+    now = 0.0
+    for arrival in script:
+        now += arrival.after_s
+        await go_on_until(now)
+        world.submit(Submit(arrival.patience_s, fails=False, flow=0, priority=Priority.INTERACTIVE))
+        await asyncio.sleep(0)
+    await go_on_until(now + len(script) + 1)
+    results = await asyncio.gather(*(job.task for job in world.jobs if job.task), return_exceptions=True)
+    await world.scheduler.close()
+    for job, arrival, result in zip(world.jobs, script, results, strict=True):
+        if isinstance(result, WouldBeLate):
+            assert result.retry_after_s > 0
+            continue
+        assert result == job.number
+        assert job.deadline is not None
+        # Only who found a worker free may be late: nobody could have served that job earlier.
+        assert job.began_at[0] + 1 <= job.deadline or arrival.patience_s < 1
+    return sum(isinstance(result, WouldBeLate) for result in results)
+
+
+@settings(max_examples=500)
+@given(st.integers(1, 3), arrivals)
+def test_what_is_admitted_is_done_in_time_where_jobs_take_what_they_did(workers: int, script: list[Arrival]) -> None:
+    event(f"{asyncio.run(keep_promises(workers, script)) > 0}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
+from copy import deepcopy
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,7 +37,7 @@ class Queue(RuleBasedStateMachine):
         super().__init__()
         self.turns = Turns[int]()
         self.numbers = count()
-        self.waiting: dict[Flow, deque[int]] = defaultdict(deque)
+        self.waiting: dict[Flow, list[tuple[float, int]]] = defaultdict(list)  # when due, and the item
         # By fork and branch: the branches that were served since it waits for its turn.
         self.passed: dict[tuple[Flow, Hashable], set[Hashable]] = defaultdict(set)
 
@@ -44,21 +46,21 @@ class Queue(RuleBasedStateMachine):
         flows = [flow for flow, items in self.waiting.items() if items]
         return {flow[len(fork)] for flow in flows if flow[: len(fork)] == fork and len(flow) > len(fork)}
 
-    @rule(flow=FLOWS)
-    def come(self, flow: Flow) -> None:
+    @rule(flow=FLOWS, due=st.sampled_from([1.0, 2.0, 3.0, inf]))
+    def come(self, flow: Flow, due: float) -> None:
         item = next(self.numbers)
         for fork, branch in forks(flow):
             if branch not in self.branches(fork):
                 self.passed[fork, branch] = set()
-        self.waiting[flow].append(item)
-        self.turns.append(item, flow)
+        self.waiting[flow].append((due, item))
+        self.turns.append(item, flow, due)
 
     @precondition(lambda self: any(self.waiting.values()))
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
         flow = data.draw(st.sampled_from([flow for flow, items in self.waiting.items() if items]))
-        item = data.draw(st.sampled_from(list(self.waiting[flow])))
-        self.waiting[flow].remove(item)
+        due, item = data.draw(st.sampled_from(self.waiting[flow]))
+        self.waiting[flow].remove((due, item))
         assert self.turns.remove(item, flow)
         assert not self.turns.remove(item, flow)
 
@@ -66,8 +68,10 @@ class Queue(RuleBasedStateMachine):
     @rule()
     def serve(self) -> None:
         item = self.turns.next()
-        flow = next(flow for flow, items in self.waiting.items() if item in items)
-        assert self.waiting[flow].popleft() == item  # first come, first served
+        flow = next(flow for flow, items in self.waiting.items() if item in [number for _, number in items])
+        first = min(self.waiting[flow])  # the most urgent, and of equally urgent ones the first that came
+        assert first[1] == item
+        self.waiting[flow].remove(first)
         for fork, branch in forks(flow):
             for other in self.branches(fork) - {branch}:
                 assert branch not in self.passed[fork, other]  # nobody is served twice while another waits
@@ -79,6 +83,12 @@ class Queue(RuleBasedStateMachine):
         assert len(self.turns) == sum(map(len, self.waiting.values()))
         for flow, items in self.waiting.items():
             assert self.turns.waiting(flow) == len(items)
+
+    @rule(flow=FLOWS)
+    def ask(self, flow: Flow) -> None:
+        copied = deepcopy(self.turns)
+        copied.append(-1, flow)
+        assert self.turns.ahead(flow) == len(list(iter(copied.next, -1)))
 
 
 Queue.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

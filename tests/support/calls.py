@@ -53,7 +53,9 @@ class Client:
     def detect(self, request: DetectRequest, metadata: Metadata = (), timeout_s: float = PATIENCE_S) -> DetectResponse:
         return self.detector.Detect(request, timeout=timeout_s, metadata=metadata)
 
-    def start_detect(self, request: DetectRequest, metadata: Metadata = (), timeout_s: float = PATIENCE_S) -> Any:
+    def start_detect(
+        self, request: DetectRequest, metadata: Metadata = (), timeout_s: float | None = PATIENCE_S
+    ) -> Any:
         """A call in progress."""
         return self.detector.Detect.future(request, timeout=timeout_s, metadata=metadata)
 

@@ -18,6 +18,11 @@ class Threads(Executor):
         self.most = 0
         self.began_at = 0.0
 
+    @property
+    def first_began_at(self) -> float | None:
+        """When the job began that runs for the longest time; None where none runs."""
+        return self._held[0][0] if self._held else None
+
     def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
         done: Future[Any] = Future()
         self._held.append((self._clock(), done, function, args))

@@ -2,8 +2,8 @@
 
 A message of gRPC does not say its size until it is there. So a call of class "infer" first reserves room for the
 largest message; while there is none it waits, and HTTP/2 flow control keeps its bytes at the sender. Once the message
-is read, the reservation shrinks to its real size, and the rest is free for the next call. Calls beyond a fixed number
-are refused without reading them at all.
+is read, the reservation shrinks to its real size, and the rest is free for the next call. Calls beyond a fixed number,
+and those that would be late or find their queue full, are refused without reading them at all.
 
 A stream waits for messages most of its time, for which nothing can be reserved. So streams have a number of their own,
 each may have one message arriving, and what is kept of it is the business of the stream.
@@ -38,6 +38,7 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
         budget: Bytes of messages that may be held at once.
         max_requests: Most calls at once, those that wait included, without streams.
         max_streams: Most streams at once.
+        check: Refuses a call, by raising, that there is no worker for in time; not asked about streams.
         receive_timeout_s: Seconds that a message may take to arrive.
 
     Attributes:
@@ -53,12 +54,14 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
         budget: ByteBudget,
         max_requests: int,
         max_streams: int,
+        check: Callable[[Context], None],
         receive_timeout_s: float,
     ) -> None:
         self._max_message_bytes = max_message_bytes
         self._max_wire_bytes = max_wire_bytes
         self._budget = budget
         self._max_requests = max_requests
+        self._check = check
         self._receive_timeout_s = receive_timeout_s
         self._requests = 0
         self._max_streams = max_streams
@@ -83,6 +86,7 @@ class LimitsInterceptor(grpc.aio.ServerInterceptor):
             if self._requests >= self._max_requests:
                 self.refused += 1
                 raise TooManyRequests(self._max_requests)
+            self._check(context)
             self._requests += 1
             reserved = self._max_wire_bytes
             try:

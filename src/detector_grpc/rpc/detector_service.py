@@ -11,8 +11,8 @@ from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorSer
 from detector_grpc.errors import InvalidRequest, ReceiveTimeout, ShuttingDown, Violation
 from detector_grpc.rpc import convert
 from detector_grpc.rpc.body import is_picture
-from detector_grpc.rpc.metadata import pinned_version, routed_version
-from detector_grpc.rpc.pictures import Pictures, annotate_answer, detect_answer, predict_answer
+from detector_grpc.rpc.metadata import deadline, pinned_version, routed_version
+from detector_grpc.rpc.pictures import Pictures, annotate_answer, detect_answer, predict_answer, standing
 from detector_grpc.rpc.predict_messages import for_rest, parse_rest
 from detector_grpc.rpc.stream import DetectStream
 from detector_grpc.rpc.stream_messages import parse, parse_config
@@ -60,6 +60,14 @@ class DetectorService(DetectorServiceServicer):
         self._streams: set[DetectStream] = set()
         self._silent: set[asyncio.Timeout] = set()
         self._draining = False
+
+    def check(self, context: Context) -> None:
+        """Whether the current call would find a worker in time, as far as can be told before its message is read.
+
+        Raises:
+            Overloaded: It would not.
+        """
+        self._served.scheduler.check(*standing(CURRENT_CALL.get()), deadline(context))
 
     async def Detect(self, request: DetectRequest, context: Context) -> DetectResponse:  # noqa: N802
         """See the contract."""

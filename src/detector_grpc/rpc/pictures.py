@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from detector_grpc.serving.pipeline import Image, PictureRequest, Result
     from detector_grpc.serving.registry import LoadedModel, Registry
     from detector_grpc.serving.scheduler import Scheduler
+    from detector_grpc.serving.turns import Flow
 
     T = TypeVar("T")
     Render: TypeAlias = Callable[[LoadedModel, Image, Result, Call], T]
@@ -93,9 +94,9 @@ class Picture:
         self._request = parsed
         # No await since `choose`: from the moment that it is chosen, the model is known to be used.
         work = partial(_look, loaded, parsed, render, self._call)
-        flow = self._call.caller, "calls"
-        priority = Priority.BATCH if self._call.copy_of else Priority.INTERACTIVE
-        answer, self._result = await self._scheduler.submit(work, flow, priority, deadline(self._context), loaded)
+        answer, self._result = await self._scheduler.submit(
+            work, *standing(self._call), deadline(self._context), loaded
+        )
         return answer
 
     def outcome(self, status: str, duration_s: float, error: BaseException | None) -> Outcome:
@@ -105,6 +106,11 @@ class Picture:
             return outcome
         loaded = self._loaded
         return replace(outcome, model_digest=loaded.signature.digest, class_names=loaded.spec.class_names)
+
+
+def standing(call: Call) -> tuple[Flow, Priority]:
+    """Where the picture of a call waits for a worker."""
+    return (call.caller, "calls"), Priority.BATCH if call.copy_of else Priority.INTERACTIVE
 
 
 def detect_answer(loaded: LoadedModel, _: Image, result: Result, call: Call) -> DetectResponse:

@@ -42,6 +42,7 @@ CODES: dict[type[DetectorError], grpc.StatusCode] = {
     errors.VersionLoading: grpc.StatusCode.UNAVAILABLE,
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
     # Not UNAVAILABLE: gateways retry that at once, which multiplies the load of a server that has too much already.
+    errors.WouldBeLate: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyRequests: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyStreams: grpc.StatusCode.RESOURCE_EXHAUSTED,

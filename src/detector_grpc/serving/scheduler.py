@@ -7,13 +7,21 @@ for others: one always, so that it gets on, and as many more as interactive work
 States of a job, and all the ways between them:
 
     submit ──► waiting ──► running ──► done (value or error)
-       │          │ └────► expired     the deadline passed before a worker was free: DeadlineExpired
+       │          │ └────► expired     it can no longer be done before its deadline: DeadlineExpired
        │          └──────► cancelled   the caller left: nobody gets an answer
-       └──► refused                    the flow's queue is full, or all are closed: QueueFull, ShuttingDown
+       └──► refused                    it would be late, the flow's queue is full, or all are closed: WouldBeLate,
+                                       QueueFull, ShuttingDown
 
 Invariants: a job is run at most once; an expired or cancelled job is never run; a waiting job that is cancelled leaves
 the queue at once, with everything it holds; what happens to one job never touches another. All state belongs to the
 event loop; the threads see only a function to call.
+
+A job is admitted if it would be done in time behind all that waits before it, in the order of coming. Its flow may then
+serve more urgent jobs first, and still every one is done in time: one that is passed is done at the latest when the
+last of those that passed it would have been, which is before the deadline of that one, and so before its own, which is
+later (the exchange argument for earliest deadline first; Jackson 1955). Others who come later take their turns between,
+and jobs may take longer than those before; so a job may still expire. A free worker is never refused, so that what is
+known of how long jobs take cannot be wrong for ever.
 """
 
 from __future__ import annotations
@@ -24,10 +32,12 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
+from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown, WouldBeLate
 from detector_grpc.serving.cpu import stand_back
+from detector_grpc.serving.service_time import ServiceTime
 from detector_grpc.serving.turns import Turns
 
 if TYPE_CHECKING:
@@ -38,10 +48,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Work: TypeAlias = "Callable[[float], Any]"
 
-SHED_REASONS = ("queue_full", "expired", "cancelled")
-
-# Weight of the newest job in the running mean of service times, from which refused callers are told when to come back.
-_SMOOTHING = 0.1
+SHED_REASONS = ("would_be_late", "queue_full", "expired", "cancelled")
 
 
 class Priority(Enum):
@@ -59,6 +66,7 @@ class _Job:
     deadline: float | None
     priority: Priority
     uses: object
+    waited: bool
 
 
 class Scheduler:
@@ -68,15 +76,19 @@ class Scheduler:
         workers: Most jobs of one priority that run at once.
         max_queue: Most jobs of one flow and priority that may wait.
         clock: Seconds, monotonic; the clock that deadlines are told in.
+        max_wait_s: Seconds that a job without a deadline may be expected to wait.
 
     Attributes:
-        shed: Number of jobs that were not run, by reason: "queue_full", "expired", "cancelled".
+        shed: Number of jobs that were not run, by reason; see SHED_REASONS.
     """
 
-    def __init__(self, workers: int, max_queue: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, workers: int, max_queue: int, clock: Callable[[], float] = time.monotonic, *, max_wait_s: float = inf
+    ) -> None:
         self.workers = workers
         self.shed: Counter[str] = Counter()
         self._max_queue = max_queue
+        self._max_wait_s = max_wait_s
         self._clock = clock
         self._threads = {
             Priority.INTERACTIVE: ThreadPoolExecutor(workers, "worker"),
@@ -84,8 +96,9 @@ class Scheduler:
         }
         self._waiting = {priority: Turns[_Job]() for priority in Priority}
         self._unfinished: set[_Job] = set()
-        self._running = Counter[Priority]()
-        self._service_s = 0.0
+        # With when they began.
+        self._running: dict[Priority, dict[_Job, float]] = {priority: {} for priority in Priority}
+        self._service_time = ServiceTime()
         self._finished = asyncio.Event()  # set for a moment whenever a job is over
         self._closed = False
 
@@ -93,6 +106,24 @@ class Scheduler:
     def depth(self) -> int:
         """Number of jobs that wait."""
         return sum(map(len, self._waiting.values()))
+
+    def check(self, flow: Flow, priority: Priority, deadline: float | None) -> None:
+        """Whether a job would be taken now; a caller who is refused need not send it.
+
+        Raises:
+            QueueFull: Too many jobs of the flow wait.
+            WouldBeLate: It would be done after its deadline, or, without one, would wait too long.
+        """
+        if self._closed or self._is_free(priority):
+            return
+        wait_s = self._expected_wait_s(flow, priority)
+        if self._waiting[priority].waiting(flow) >= self._max_queue:
+            self.shed["queue_full"] += 1
+            raise QueueFull(self._max_queue, wait_s)
+        most_s = self._max_wait_s if deadline is None else deadline - self._clock() - self._service_time.most_s
+        if wait_s > most_s:
+            self.shed["would_be_late"] += 1
+            raise WouldBeLate(wait_s, most_s)
 
     async def submit(
         self,
@@ -108,19 +139,16 @@ class Scheduler:
             work: Called with the seconds it waited.
             flow: What the job belongs to.
             priority: Whether it passes others.
-            deadline: Time of `clock` after which the job is not begun; None for never.
+            deadline: Time of `clock` at which the job is to be done, or is not begun; None for never.
             uses: What must last until the job is over, see `until_unused`.
 
         Raises:
-            QueueFull: Too many jobs of the flow wait.
+            QueueFull, WouldBeLate: See `check`.
             ShuttingDown: `close` was called.
-            DeadlineExpired: The deadline passed while the job waited.
+            DeadlineExpired: The job waited for so long that it would be late.
             Exception: Whatever `work` raises.
         """
-        waiting = self._waiting[priority].waiting(flow)
-        if not self._is_free(priority) and waiting >= self._max_queue and not self._closed:
-            self.shed["queue_full"] += 1
-            raise QueueFull(self._max_queue, self._estimated_wait_s(priority))
+        self.check(flow, priority, deadline)
         return await self._submit(lambda: work, deadline, flow, priority, uses)
 
     async def submit_chosen(
@@ -142,15 +170,17 @@ class Scheduler:
     ) -> T:
         if self._closed:
             raise ShuttingDown
-        job = _Job(choose, asyncio.get_running_loop().create_future(), self._clock(), deadline, priority, uses)
+        now, future = self._clock(), asyncio.get_running_loop().create_future()
+        job = _Job(choose, future, now, deadline, priority, uses, waited=not self._is_free(priority))
         self._unfinished.add(job)
-        self._waiting[priority].append(job, flow)
+        self._waiting[priority].append(job, flow, now + self._max_wait_s if deadline is None else deadline)
         self._fill()
         try:
             value: T = await job.future
         except asyncio.CancelledError:
             if self._waiting[priority].remove(job, flow):
-                self.shed["expired" if self._expired(job) else "cancelled"] += 1
+                expired = deadline is not None and self._clock() >= deadline
+                self.shed["expired" if expired else "cancelled"] += 1
                 self._end(job)
             raise
         return value
@@ -176,37 +206,38 @@ class Scheduler:
 
     def _is_free(self, priority: Priority) -> bool:
         """Whether there is a worker for a job of this priority."""
+        running = len(self._running[priority])
         if priority is Priority.INTERACTIVE:
-            return self._running[priority] < self.workers
-        return not self._running[priority] or self._running.total() < self.workers
+            return running < self.workers
+        return not running or sum(map(len, self._running.values())) < self.workers
 
     def _begin(self, job: _Job) -> None:
         now = self._clock()
         if job.future.cancelled():  # its caller left in this very turn of the loop
             self.shed["cancelled"] += 1
             self._end(job)
-        elif self._expired(job):
+        elif self._would_be_late(job, now):
             self.shed["expired"] += 1
             job.future.set_exception(DeadlineExpired(now - job.submitted))
             self._end(job)
         else:
-            self._running[job.priority] += 1
-            self._threads[job.priority].submit(self._run, job, job.choose(), now)
+            self._running[job.priority][job] = now
+            self._threads[job.priority].submit(self._run, job, job.choose(), now - job.submitted)
 
-    def _run(self, job: _Job, work: Work, began: float) -> None:
+    def _run(self, job: _Job, work: Work, waited_s: float) -> None:
         """Does the work; the only method that runs on a worker thread."""
         value: Any = None
         error: BaseException | None = None
         try:
-            value = work(began - job.submitted)
+            value = work(waited_s)
         except BaseException as raised:  # noqa: BLE001 - it is raised again, where the job was submitted
             error = raised
-        job.future.get_loop().call_soon_threadsafe(self._finish, job, began, value, error)
+        job.future.get_loop().call_soon_threadsafe(self._finish, job, value, error)
 
-    def _finish(self, job: _Job, began: float, value: Any, error: BaseException | None) -> None:  # noqa: ANN401
-        self._running[job.priority] -= 1
-        if job.priority is Priority.INTERACTIVE:
-            self._service_s += _SMOOTHING * (self._clock() - began - self._service_s)
+    def _finish(self, job: _Job, value: Any, error: BaseException | None) -> None:  # noqa: ANN401
+        began = self._running[job.priority].pop(job)
+        if job.priority is Priority.INTERACTIVE and error is None:  # one that fails does so early
+            self._service_time.add(self._clock() - began)
         if not job.future.done():  # else its caller left while it ran
             if error is None:
                 job.future.set_result(value)
@@ -215,13 +246,19 @@ class Scheduler:
         self._end(job)
         self._fill()
 
-    def _expired(self, job: _Job) -> bool:
-        return job.deadline is not None and self._clock() >= job.deadline
+    def _would_be_late(self, job: _Job, now: float) -> bool:
+        """Whether it is too late to begin a job; one that never waited is tried as long as it can be."""
+        takes_s = self._service_time.mean_s if job.waited else 0.0
+        return job.deadline is not None and now + takes_s >= job.deadline
 
     def _end(self, job: _Job) -> None:
         self._unfinished.remove(job)
         self._finished.set()  # wakes those that wait; they look for themselves
         self._finished.clear()
 
-    def _estimated_wait_s(self, priority: Priority) -> float:
-        return self._service_s * (len(self._waiting[priority]) + 1) / self.workers
+    def _expected_wait_s(self, flow: Flow, priority: Priority) -> float:
+        """Until a worker is free for one more job of the flow; all of them work."""
+        now, takes_s = self._clock(), self._service_time.mean_s
+        left_s = sorted(max(0.0, began + takes_s - now) for began in self._running[priority].values())
+        rounds, place = divmod(self._waiting[priority].ahead(flow), len(left_s))
+        return rounds * takes_s + left_s[place]

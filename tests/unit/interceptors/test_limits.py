@@ -8,7 +8,14 @@ from typing import Any
 import grpc
 import pytest
 
-from detector_grpc.errors import DetectorError, InvalidRequest, MessageTooLarge, ReceiveTimeout, TooManyRequests
+from detector_grpc.errors import (
+    DetectorError,
+    InvalidRequest,
+    MessageTooLarge,
+    QueueFull,
+    ReceiveTimeout,
+    TooManyRequests,
+)
 from detector_grpc.interceptors.limits import LimitsInterceptor
 from detector_grpc.serving.budget import ByteBudget
 
@@ -57,6 +64,7 @@ def limits(**changed: Any) -> LimitsInterceptor:
         "budget": ByteBudget(4000),
         "max_requests": 10,
         "max_streams": 2,
+        "check": lambda _: None,
         "receive_timeout_s": TIMEOUT_S,
     }
     return LimitsInterceptor(**{**values, **changed})
@@ -213,6 +221,16 @@ async def test_bytes_that_are_no_message_are_an_invalid_request_that_shows_nothi
     (error,) = outer.refused.errors
     assert isinstance(error, InvalidRequest)
     assert error.message == "the 5 bytes are no message of this method"
+
+
+async def test_a_call_that_finds_no_worker_in_time_is_refused_unread(start: Any, held: Holding) -> None:
+    def check(_: object) -> None:
+        raise QueueFull(3, 1.0)
+
+    outer = Outer()
+    client = await start([outer, limits(check=check)], INFER, held.handlers())
+    assert (await client.finish(client.start("Detect", bytes(1500))))[2] == "QUEUE_FULL"  # not MESSAGE_TOO_LARGE
+    assert not held.messages
 
 
 async def test_calls_of_other_classes_are_not_limited(start: Any) -> None:

@@ -44,6 +44,7 @@ SAMPLES: list[DetectorError] = [
     errors.TooManyStreams(32),
     errors.ShuttingDown(),
     errors.DeadlineExpired(0.5),
+    errors.WouldBeLate(2.0, 0.5),
     errors.ReceiveTimeout(30),
     errors.AnswersNotRead(30),
     errors.TrackingNotInstalled(),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown
+from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown, WouldBeLate
 from detector_grpc.serving.scheduler import Priority, Scheduler
 
 if TYPE_CHECKING:
@@ -231,12 +231,14 @@ async def test_an_expired_job_is_never_run_and_its_caller_is_told() -> None:
 
 
 @pytest.mark.parametrize(("margin_s", "runs"), [(0.0, 0), (0.001, 1)])
-async def test_a_job_is_begun_only_before_its_deadline(margin_s: float, runs: int) -> None:
+async def test_a_job_that_waited_is_begun_only_if_it_can_be_done_before_its_deadline(
+    margin_s: float, runs: int
+) -> None:
     clock = Clock()
     scheduler, gate = Scheduler(1, 10, clock), opened()
     async with busy(scheduler):
-        (task,) = await waiting(scheduler, gate, deadline=clock.now + 1)
-        clock.now += 1 - margin_s
+        (task,) = await waiting(scheduler, gate, deadline=clock.now + 4 + margin_s)
+        clock.now += 2  # the first job takes 2 s, the next one will, too
     await ended(task)
     assert gate.runs == runs
     await scheduler.close()
@@ -264,26 +266,120 @@ async def test_a_waiting_job_whose_caller_left_at_its_deadline_counts_as_expired
     await scheduler.close()
 
 
+async def taught(scheduler: Scheduler, clock: Clock, seconds: float) -> None:
+    """Lets the scheduler know that jobs take so long; twice as long at most, since it has seen but one."""
+    gate = Gate()
+    (task,) = await waiting(scheduler, gate)
+    await gate.began()
+    clock.now += seconds
+    gate.open()
+    await ended(task)
+
+
 async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     clock = Clock()
     scheduler = Scheduler(2, 2, clock)
-    first = Gate()
-    (task,) = await waiting(scheduler, first)
-    await first.began()
-    clock.now += 4  # the only job so far took 4 s
-    first.open()
-    await ended(task)
+    await taught(scheduler, clock, 4)
     async with busy(scheduler):
+        clock.now += 1
         queued = await waiting(scheduler, opened(), opened())
         with pytest.raises(QueueFull) as caught:
             await ask(scheduler, opened())
-        # Two wait, the caller would be third, two workers: 1.5 times the running mean, which 4 s moved by a tenth.
-        assert caught.value.retry_after_s == pytest.approx(4 * 0.1 * 3 / 2)
+        # In 3 s the workers are free for the two that wait, 4 s later for the caller.
+        assert caught.value.retry_after_s == 7
         assert caught.value.metadata == {"maxQueue": "2"}
         assert scheduler.shed == {"queue_full": 1}
         assert scheduler.depth == 2
     assert not any(isinstance(result, BaseException) for result in await ended(*queued))
     await scheduler.close()
+
+
+class TestAdmission:
+    """A job that would be late is refused at once."""
+
+    @pytest.mark.parametrize(("short_s", "admitted"), [(0.0, True), (0.5, False)])
+    async def test_goes_by_what_waits_and_what_jobs_take(self, short_s: float, *, admitted: bool) -> None:
+        clock = Clock()
+        scheduler = Scheduler(1, 10, clock)
+        await taught(scheduler, clock, 1)
+        async with busy(scheduler):
+            clock.now += 0.25
+            queued = await waiting(scheduler, opened(), opened())
+            # 0.75 s until the worker is free, 2 s for those that wait, at most 2 s for the job itself.
+            deadline = clock.now + 4.75 - short_s
+            if admitted:
+                scheduler.check(("calls",), Priority.INTERACTIVE, deadline)
+                queued += await waiting(scheduler, opened(), deadline=deadline)
+                assert scheduler.depth == 3
+            else:
+                with pytest.raises(WouldBeLate) as caught:
+                    await ask(scheduler, opened(), deadline)
+                assert caught.value.retry_after_s == 0.5
+                assert caught.value.metadata == {"waitMs": "2750", "maxWaitMs": "2250"}
+                assert scheduler.shed == {"would_be_late": 1}
+                assert scheduler.depth == 2
+        assert not any(isinstance(result, BaseException) for result in await ended(*queued))
+        await scheduler.close()
+
+    async def test_without_a_deadline_goes_by_the_longest_wait(self) -> None:
+        clock = Clock()
+        scheduler = Scheduler(1, 10, clock, max_wait_s=2)
+        await taught(scheduler, clock, 1)
+        async with busy(scheduler):
+            queued = await waiting(scheduler, opened())
+            scheduler.check(("calls",), Priority.INTERACTIVE, None)
+            queued += await waiting(scheduler, opened())
+            with pytest.raises(WouldBeLate) as caught:
+                scheduler.check(("calls",), Priority.INTERACTIVE, None)
+            assert caught.value.retry_after_s == 1
+        await ended(*queued)
+        await scheduler.close()
+
+    async def test_never_refuses_a_free_worker(self) -> None:
+        clock = Clock()
+        scheduler = Scheduler(1, 10, clock, max_wait_s=0)
+        await taught(scheduler, clock, 1)
+        assert await ask(scheduler, opened("done"), clock.now + 0.1) == "done"
+        await scheduler.close()
+
+    async def test_counts_only_what_others_have_before_the_caller(self) -> None:
+        clock = Clock()
+        scheduler = Scheduler(1, 10, clock, max_wait_s=2)
+        await taught(scheduler, clock, 1)
+        async with busy(scheduler):
+            queued = await waiting(scheduler, opened(), opened())
+            with pytest.raises(WouldBeLate):
+                scheduler.check(("calls",), Priority.INTERACTIVE, None)
+            scheduler.check(("others",), Priority.INTERACTIVE, None)  # has the second turn
+        await ended(*queued)
+        await scheduler.close()
+
+    async def test_learns_nothing_from_jobs_that_fail(self) -> None:
+        clock = Clock()
+        scheduler = Scheduler(1, 10, clock, max_wait_s=0.5)
+        await taught(scheduler, clock, 1)
+        for _ in range(50):
+            await ended(*await waiting(scheduler, opened(error=KeyError("broken"))))
+        async with busy(scheduler):
+            with pytest.raises(WouldBeLate):
+                scheduler.check(("calls",), Priority.INTERACTIVE, None)
+        await scheduler.close()
+
+    async def test_what_was_admitted_is_begun_in_the_order_of_deadlines(self) -> None:
+        clock = Clock()
+        scheduler = Scheduler(1, 10, clock, max_wait_s=20)
+        order: list[str] = []
+
+        def named(name: str) -> Callable[[float], None]:
+            return lambda _: order.append(name)
+
+        async with busy(scheduler):
+            names = {"late": clock.now + 30, "none": None, "early": clock.now + 10, "early, too": clock.now + 10}
+            tasks = [asyncio.create_task(ask(scheduler, named(name), due)) for name, due in names.items()]
+            await turn()
+        await ended(*tasks)
+        assert order == ["early", "early, too", "none", "late"]  # without a deadline: as if due at the longest wait
+        await scheduler.close()
 
 
 async def test_a_queue_of_nothing_still_lets_free_workers_be_used() -> None:

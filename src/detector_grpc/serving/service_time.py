@@ -1,0 +1,34 @@
+"""How long a worker takes for a job, as far as the jobs before it tell."""
+
+from __future__ import annotations
+
+# As in "Congestion Avoidance and Control" (Jacobson and Karels 1988), which estimates round trips of TCP this way.
+_GAIN = 1 / 8
+_DEVIATION_GAIN = 1 / 4
+_DEVIATIONS = 2
+
+
+class ServiceTime:
+    """Running mean and mean deviation.
+
+    Attributes:
+        mean_s: Seconds that a job takes on average; 0 while no job has told.
+    """
+
+    def __init__(self) -> None:
+        self.mean_s = 0.0
+        self._deviation_s = 0.0
+
+    @property
+    def most_s(self) -> float:
+        """Seconds that few jobs exceed."""
+        return self.mean_s + _DEVIATIONS * self._deviation_s
+
+    def add(self, seconds: float) -> None:
+        """Takes one more job into account."""
+        if not self.mean_s:
+            self.mean_s, self._deviation_s = seconds, seconds / 2
+            return
+        error = seconds - self.mean_s
+        self.mean_s += _GAIN * error
+        self._deviation_s += _DEVIATION_GAIN * (abs(error) - self._deviation_s)
