@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from detector_grpc.errors import InvalidRequest, Violation
+from detector_grpc.rpc.status import MAX_VIOLATIONS
 from detector_grpc.serving.options import MAX_DETECTIONS
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def joined(said: Said, violations: list[Violation]) -> dict[str, Any]:
 def _checked(statements: Said, violations: list[Violation], *, strict: bool) -> Said:
     said: Said = []
     for name, value in statements:
+        if len(violations) >= MAX_VIOLATIONS:
+            break  # nobody is told more
         try:
             fields = Fields.model_validate({name: value}, strict=strict)
         except ValidationError as error:

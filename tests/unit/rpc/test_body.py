@@ -191,7 +191,7 @@ class TestObject:
         assert read_body(JSON, f'{{"image": "{text}"}}'.encode()).picture[:1] == b"\xfb"
 
     @pytest.mark.parametrize("text", [r"\/+\/\u002b", r"\u002F\u002B\u002f+", r"\/+\/+\/w\u003D\u003d"])
-    def test_may_have_letters_of_base64_escaped_as_some_languages_do(self, text: str) -> None:
+    def test_may_have_letters_of_base64_escaped_as_some_languages_have_them(self, text: str) -> None:
         assert read_body(JSON, f'{{"image": "{text}"}}'.encode()).picture[:3] == b"\xff\xef\xfe"
 
     @pytest.mark.parametrize("size", [MIB * 3 // 4 - 1, MIB * 3 // 4, MIB * 3 // 4 + 1, MIB * 5])
