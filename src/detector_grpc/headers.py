@@ -9,5 +9,8 @@ PINNED_VERSION = "x-model-version"
 ARM = "x-detector-arm"
 SHADOW = "x-detector-shadow"
 
+# Of Envoy, of calls that came by REST: the path that they came by, with the query.
+ORIGINAL_PATH = "x-envoy-original-path"
+
 # Of servers: what a call is a copy of, by a mark that only they can make.
 COPY_OF = "x-detector-copy-of"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from google.api.httpbody_pb2 import HttpBody
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from support.forms import FORM, JSON, form, json_body
 
 from detector_grpc._gen.detector.v1.predict_pb2 import PredictRequest
-from detector_grpc.errors import InvalidRequest
-from detector_grpc.rpc.body import Fields, read_body
+from detector_grpc.errors import InvalidRequest, Violation
+from detector_grpc.rpc.body import read_body
+from detector_grpc.rpc.fields import Fields, read_query
 from detector_grpc.rpc.predict_messages import parse_rest
 from detector_grpc.rpc.status import rich_status
 
@@ -48,10 +50,16 @@ fields = st.fixed_dictionaries(
 )
 
 
-def outcome(content_type: str, data: bytes) -> str:
+def texts_say(said: dict[str, Any]) -> dict[str, Any]:
+    """What texts say: those that are empty say nothing."""
+    values = {name: [each for each in value if each] if name == "classes" else value for name, value in said.items()}
+    return {name: value for name, value in values.items() if value not in ("", [])}
+
+
+def outcome(content_type: str, data: bytes, query: str = "") -> str:
     """What became of a body; raises whatever is neither a checked call nor an error of ours."""
     try:
-        call = parse_rest(PredictRequest(body=HttpBody(content_type=content_type, data=data)))
+        call = parse_rest(PredictRequest(body=HttpBody(content_type=content_type, data=data)), query)
     except InvalidRequest as error:
         status = rich_status(error, "id-1")
         assert len(status.trailing_metadata[0][1]) < 4096
@@ -111,10 +119,28 @@ def test_a_form_says_what_was_put_into_it(picture: bytes, said: dict[str, Any], 
     random.shuffle(parts)
     parts += [("classes", name) for name in said.get("classes", ())]
 
-    assert read_body(FORM, form(*parts)) == (picture, said)
+    read = read_body(FORM, form(*parts))
+    assert (read.picture, dict(read.said)) == (picture, texts_say(said))
 
 
 @settings(max_examples=1000, deadline=None)
 @given(st.binary(max_size=500), fields)
 def test_an_object_says_what_was_put_into_it(picture: bytes, said: dict[str, Any]) -> None:
-    assert read_body(JSON, json_body(picture, **said)) == (picture, said)
+    read = read_body(JSON, json_body(picture, **said))
+    assert (read.picture, dict(read.said)) == (picture, said)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.text() | st.lists(st.sampled_from([*Fields.model_fields, "=", "&", "%", "%ff", "1", "a"])).map("".join))
+def test_any_query_is_read_or_refused(query: str) -> None:
+    outcome("image/", b"picture", query)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(fields)
+def test_a_query_says_what_was_put_into_it(said: dict[str, Any]) -> None:
+    violations: list[Violation] = []
+    texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in said.items()}
+
+    assert dict(read_query(urlencode(texts, doseq=True), violations)) == texts_say(said)
+    assert not violations

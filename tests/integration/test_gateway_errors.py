@@ -54,8 +54,7 @@ def rest(gateway: Gateway) -> Iterator[Rest]:
         ("GET", "/predict", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "HTTP method"),
         ("PUT", "/v2/predict", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "HTTP method"),
         ("DELETE", "/models", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "HTTP method"),
-        ("POST", "/predict?colour=red", 400, 3, "INVALID_REQUEST", "colour"),
-        ("POST", "/v1/predict?conf_threshold=abc", 400, 3, "INVALID_REQUEST", "conf_threshold"),
+        ("POST", "/predict#here", 400, 3, "INVALID_REQUEST", "is no HTTP that can be read"),
         ("GET", "/", 503, 14, "NO_SERVER_READY", "no server can answer"),
     ],
 )
@@ -183,10 +182,10 @@ def test_without_a_healthy_server_rest_gets_json_and_grpc_a_grpc_error(tmp_path:
         gateway.servers[0].send(signal.SIGKILL)
         gateway.wait_until_healthy(0)
 
-        for path, pinned in (("/predict", "no healthy upstream"), ("/v2/predict", "no healthy upstream")):
+        for path in ("/predict", "/v2/predict"):
             answer = rest("POST", path, PICTURE, "image/png")
             assert (answer.status, answer.json["code"]) == (503, 14)
-            assert pinned in answer.json["message"]
+            assert answer.json["message"] == "no server can answer now"
         with connected(gateway.address) as client:
             error = failure(lambda: client.detect(REQUEST))
             assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "no healthy upstream")

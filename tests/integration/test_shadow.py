@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import cv2
 import pytest
 from click.testing import CliRunner
 from support.calls import connected, encoded_request, wait_until
+from support.forms import FORM, JSON, form, json_body
 from support.gateways import running_gateway
+from support.http import post
 from support.metrics import read_metrics
-from support.pictures import noise
+from support.onnx_files import Box, tiny_onnx
+from support.pictures import noise, png
 
 from detector_grpc import headers
 from detector_grpc.cli import main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from support.gateways import Gateway
 
@@ -114,6 +119,73 @@ def test_calls_that_choose_their_version_themselves_are_not_copied(gateway: Gate
         client.detect(encoded_request(picture))
     wait_until(lambda: total(gateway, COPIES) > before, "the copy of the last one")
     assert total(gateway, COPIES) == before + 1
+
+
+BOXES = (Box((16, 8, 48, 40), 0, 0.9), Box((2, 44, 20, 60), 1, 0.4))
+OPTIONS: list[dict[str, str]] = [{}, {"conf_threshold": "0.5"}, {"classes": "class_1"}, {"max_detections": "1"}]
+CALLERS = 8
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway in front of two versions that see the same, whose servers send fewer copies than they are asked for."""
+    folder = tmp_path_factory.mktemp("twins")
+    key = folder / "key"
+    key.write_bytes(b"a secret of sixteen bytes or more")
+    for version in ("v1", "v2"):
+        tiny_onnx(folder / "models" / "tiny" / version / "model.onnx", boxes=BOXES, classes=2)
+    port = free_port()
+    with running_gateway(
+        folder,
+        servers=2,
+        plan={"port": port},
+        repository=folder / "models",
+        gateway_port=port,
+        shadow_max_per_s=20,
+        streams_resume_key_file=key,
+    ) as gateway:
+        yield gateway
+
+
+def test_copies_of_calls_of_rest_that_come_at_once_see_what_the_calls_see(twins: Gateway, picture: bytes) -> None:
+    small = png(noise(64, 48))
+    bodies = [
+        *((FORM, lambda said, file=file: form(("file", file), *said.items())) for file in (small, picture)),
+        *(("image/png", lambda _, file=file: file) for file in (small, picture)),
+        *((JSON, lambda said, file=file: in_json(file, said)) for file in (small, picture)),
+    ]
+    calls = [(path, *body, said) for path in ("/predict", "/annotate") for body in bodies for said in OPTIONS]
+
+    def answer(call: tuple[str, str, Callable[[dict[str, str]], bytes], dict[str, str]]) -> Any:
+        path, kind, body, said = call
+        query = "" if kind in (FORM, JSON) else f"?{urlencode(said)}"
+        answered = post(twins, path + query, kind, body(said))
+        assert answered.status == 200, answered.body
+        return answered.json["detections"] if path == "/predict" else answered.body
+
+    twins.share(v1=100)
+    before = [answer(call) for call in calls]
+    assert len(before[0]) == 2
+    counted = total(twins, "object_detection_requests_total", version="v2")
+    twins.share(shadow={"v2": 1.0}, v1=100)
+    with ThreadPoolExecutor(CALLERS) as callers:
+        assert list(callers.map(answer, calls * 2)) == before * 2
+    chosen = 2 * len(calls)
+    wait_until(lambda: total(twins, COPIES, **PAIR) == chosen, "every copy")
+    compared = total(twins, COPIES, **PAIR, outcome="compared")
+    assert compared > 0
+    assert compared + total(twins, COPIES, **PAIR, outcome="dropped") == chosen
+    assert total(twins, "object_detection_shadow_pictures_total", **PAIR, same="true") == compared
+    boxes = "object_detection_shadow_boxes_total"
+    # Were options not copied, the copies would see more: two boxes, where half of the calls ask for one.
+    assert total(twins, boxes, **PAIR) == total(twins, boxes, **PAIR, outcome="agree") > compared
+    assert total(twins, "object_detection_requests_total", version="v2") == counted
+
+
+def in_json(picture: bytes, said: dict[str, str]) -> bytes:
+    """An object that says what these texts say."""
+    read = {"conf_threshold": float, "classes": lambda name: [name], "max_detections": int}
+    return json_body(picture, **{name: read[name](text) for name, text in said.items()})
 
 
 def test_compare_says_how_far_they_agree(gateway: Gateway, picture: bytes) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,6 +127,91 @@ def test_a_change_to_a_file_that_envoy_never_saw_is_told(gateway: Gateway) -> No
 
     assert result.exit_code == 1
     assert "says v1=99, Envoy has v1=100" in result.stderr
+
+
+# Of 40 compared pictures with 4 boxes each: in 36 all agree, in 4 two. At v2 half take 1 ms longer, half 3 ms.
+COUNTED = """\
+copies_total,outcome="compared" 40
+copies_total,outcome="failed" 2
+copies_total,outcome="dropped" 3
+pictures_total,same="true" 36
+pictures_total,same="false" 4
+boxes_total,outcome="agree" 152
+boxes_total,outcome="class_differs" 2
+boxes_total,outcome="missed" 4
+boxes_total,outcome="extra" 2
+box_moments_total,moment="aa" 592
+box_moments_total,moment="an" 608
+box_moments_total,moment="nn" 640
+duration_seconds_sum,side="first" 0.4
+duration_seconds_sum,side="copy" 0.48
+duration_difference_squares_seconds_total, 0.0002
+"""
+METRICS = re.sub(r"(.+?),(.*) (.+)", r'object_detection_shadow_\1{model="m",version="v1",shadow="v2",\2} \3', COUNTED)
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway whose servers have counted that."""
+
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = METRICS.encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            plan = {"http": f"127.0.0.1:{server.server_port}"}
+            with running_gateway(tmp_path_factory.mktemp("counting"), plan=plan) as gateway:
+                yield gateway
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_compare_prints_what_follows_from_the_counters(counting: Gateway) -> None:
+    result = traffic(counting, "compare")
+
+    assert result.exit_code == 0, result.output
+    table = dict(re.findall(r"^│ (.+?) +│ (.+?) +│$", result.stdout, re.MULTILINE))
+    # Wilson's interval of 36 in 40; of boxes, that of 82.3 trials, which have the variance of 0.95 over 40 pictures:
+    # (592 - 2 * 0.95 * 608 + 0.95**2 * 640) * 40 / 39 / 160**2 = 0.95 * 0.05 / 82.3; of times 1.96 * 1 ms / sqrt(39).
+    assert table == {
+        "calls chosen": "45: 40 compared, 2 failed, 3 dropped",
+        "pictures with the same boxes": "90.0 % (76.9 % to 96.0 %)",
+        "boxes that are the same": "95.0 % (88.0 % to 98.0 %)",
+        "boxes in both": "152 of one class, 2 of two",
+        "boxes in one": "4 only in v1, 2 only in v2",
+        "time for a picture": "v1 10.00 ms, v2 12.00 ms",
+        "v2 takes longer by": "2.00 ms (1.69 ms to 2.31 ms)",
+    }
+    assert "m v1 and v2" in result.stdout
+    verdict = " ".join(result.stdout.splitlines()[-2:]).strip()
+    assert verdict == "more pictures are needed to tell whether v2 sees what v1 sees, and is slower"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "verdict"),
+    [
+        ("88.1", "more pictures are needed to tell whether v2 sees what v1 sees, and is slower"),
+        ("87.9", "v2 sees what v1 sees, and is slower"),
+        ("98.1", "v2 sees something else than v1, and is slower"),
+    ],
+)
+def test_compare_judges_by_the_bar_that_is_wanted(counting: Gateway, wanted: str, verdict: str) -> None:
+    (found,) = json.loads(traffic(counting, "compare", "--wanted", wanted, "--json").stdout)
+
+    assert found["verdict"] == verdict
+    assert found["same_boxes"] == pytest.approx({"value": 0.95, "low": 0.8797, "high": 0.9801}, abs=1e-4)
+    assert found["slower_s"] == pytest.approx({"value": 0.002, "low": 0.001686, "high": 0.002314}, abs=1e-6)
 
 
 def test_without_a_gateway_nothing_is_changed(tmp_path: Path) -> None:

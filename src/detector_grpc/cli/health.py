@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BUNDLED_PICTURE = Path(str(files("detector_grpc") / "bundled" / "pictures" / "desk.jpg"))
 
+LOCAL_GATEWAY = "http://localhost:8000"
+
 SERVING = "SERVING"
 UNKNOWN = "SERVICE_UNKNOWN"
 UNREACHABLE = "UNREACHABLE"
@@ -34,7 +36,13 @@ _RETRY_S = 1.0
 @click.argument("service", default="")
 @json_option
 @click.option("--watch", is_flag=True, help="Print every change until Ctrl-C, across restarts of the server.")
-@click.option("--rest", metavar="URL", help="Ask a gateway by REST instead, also for the objects in a picture.")
+@click.option(
+    "--rest",
+    metavar="[URL]",
+    is_flag=False,
+    flag_value=LOCAL_GATEWAY,
+    help=f"Ask a gateway by REST instead, also for the objects in a picture.  [without URL: {LOCAL_GATEWAY}]",
+)
 @click.option(
     "--picture",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

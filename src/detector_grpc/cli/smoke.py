@@ -47,7 +47,7 @@ class Rest:
     """A gateway.
 
     Args:
-        url: Its root.
+        url: Its root; http if it does not say.
         token: Bearer token, or None to show none.
         tls: Certificates for https; None: as usual.
 
@@ -56,10 +56,14 @@ class Rest:
     """
 
     def __init__(self, url: str, token: str | None, tls: TlsFiles | None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            self._host, self._port = parts.hostname, parts.port
+        except ValueError:
+            self._host = None
+        if self._host is None or parts.scheme not in ("http", "https"):
             raise click.UsageError(f"--rest takes a URL like http://localhost:8000, got {url}")
-        self._parts = parts
+        self._is_http, self._root = parts.scheme == "http", parts.path.rstrip("/")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._tls = tls
 
@@ -72,11 +76,15 @@ class Rest:
         connection = self._connection()
         try:
             headers = self._headers | ({"content-type": "application/octet-stream"} if body is not None else {})
-            connection.request(method, self._parts.path.rstrip("/") + path, body, headers)
+            connection.request(method, self._root + path, body, headers)
             response = connection.getresponse()
             answer = json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Failed(f"no answer in JSON: {error}") from error
+        except ConnectionRefusedError as error:
+            raise Failed("nobody answers there; `detector-grpc up` starts a gateway") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"no answer by HTTP: {error}; is this a gateway, and https what it speaks or not?") from error
+        except ValueError as error:
+            raise Failed(f"the answer is no JSON: {error}") from error
         finally:
             connection.close()
         if response.status != http.HTTPStatus.OK:
@@ -85,8 +93,8 @@ class Rest:
         return answer
 
     def _connection(self) -> http.client.HTTPConnection:
-        host, port = self._parts.hostname or "", self._parts.port
-        if self._parts.scheme == "http":
+        host, port = self._host or "", self._port
+        if self._is_http:
             return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
         tls = self._tls or TlsFiles()
         context = ssl.create_default_context(cafile=tls.authority)

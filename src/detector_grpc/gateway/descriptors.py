@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from google.api import annotations_pb2
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.rpc import error_details_pb2, status_pb2
 
 from detector_grpc._gen.detector.v1 import detector_service_pb2, model_service_pb2
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+    from google.protobuf.descriptor import Descriptor, FileDescriptor, ServiceDescriptor
 
 SERVICES: list[ServiceDescriptor] = [
     detector_service_pb2.DESCRIPTOR.services_by_name["DetectorService"],
@@ -44,6 +45,20 @@ def rest_methods() -> dict[str, list[str]]:
                 if kind := each.WhichOneof("pattern"):
                     methods.setdefault(getattr(each, kind), []).append(kind.upper())
     return methods
+
+
+def rest_fields() -> list[str]:
+    """Fields of all requests of REST by all names that Envoy knows them by, those of a body included."""
+    names = {f"body.{name}" for name in _names(HttpBody.DESCRIPTOR)}
+    for service in SERVICES:
+        for method in service.methods:
+            if method.GetOptions().HasExtension(annotations_pb2.http):
+                names |= _names(method.input_type)
+    return sorted(names)
+
+
+def _names(message: Descriptor) -> set[str]:
+    return {name for field in message.fields for name in (field.name, field.json_name)}
 
 
 def _add(file: FileDescriptor, ordered: dict[str, FileDescriptor]) -> None:

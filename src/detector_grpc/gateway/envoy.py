@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from detector_grpc.errors import SetupInvalid
-from detector_grpc.gateway.descriptors import SERVICES, descriptor_set
+from detector_grpc.gateway.descriptors import SERVICES, descriptor_set, rest_fields
 from detector_grpc.gateway.local_errors import local_errors
 from detector_grpc.gateway.routes import PAGES_CLUSTER, SERVERS_CLUSTER, route_table
 from detector_grpc.gateway.template import duration, fill
@@ -74,6 +74,7 @@ def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
         routes_folder=str(place),
         descriptors_file=str(place / DESCRIPTORS_FILE),
         transcoded_services=[service.full_name for service in SERVICES],
+        servers_parameters=rest_fields(),
         max_body_bytes=plan.max_body_bytes,
         local_errors=local_errors(plan.max_body_bytes),
         access_logs=[fill("access_log")] if plan.logs_requests else [],

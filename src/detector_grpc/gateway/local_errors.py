@@ -16,7 +16,7 @@ class LocalError(NamedTuple):
     Attributes:
         code: The canonical gRPC code.
         reason: For programs, as ErrorInfo has it.
-        message: For people; "%LOCAL_REPLY_BODY%" is what Envoy says.
+        message: For people.
         meaning: For the documentation.
     """
 
@@ -28,7 +28,10 @@ class LocalError(NamedTuple):
 
 LOCAL_ERRORS = {
     400: LocalError(
-        3, "INVALID_REQUEST", "%LOCAL_REPLY_BODY%", "The request is no HTTP, or its query has a wrong value or name."
+        3,
+        "INVALID_REQUEST",
+        "the request is no HTTP that can be read; in its path and query all but ASCII must be percent-encoded",
+        "The request is no HTTP that can be read.",
     ),
     404: LocalError(5, "PATH_NOT_FOUND", "there is nothing at this path", "There is nothing at this path."),
     405: LocalError(
@@ -47,7 +50,7 @@ LOCAL_ERRORS = {
     415: LocalError(
         3,
         "CONTENT_TYPE_UNSUPPORTED",
-        "the content type must be multipart/form-data, image/*, application/octet-stream or application/json",
+        "the content type must be multipart/form-data, image/*, application/octet-stream or application/json, in ASCII",
         "The body is neither a form nor JSON nor a picture, by its content type.",
     ),
     431: LocalError(
@@ -56,9 +59,7 @@ LOCAL_ERRORS = {
         "the headers of the request are too large or too many",
         "There are too many headers, or they are too large.",
     ),
-    503: LocalError(
-        14, "NO_SERVER_READY", "no server can answer: %LOCAL_REPLY_BODY%", "No server that could answer is healthy."
-    ),
+    503: LocalError(14, "NO_SERVER_READY", "no server can answer now", "No server that could answer is healthy."),
     504: LocalError(4, "ANSWER_TIMEOUT", "the answer took too long", "A call without a deadline took too long."),
 }
 

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 SERVERS_CLUSTER = "servers"
 PAGES_CLUSTER = "http"
 
-# The path of a call of REST; others do not have it.
-_ORIGINAL_PATH = "x-envoy-original-path"
-
 # The version of the cluster that has answered, wherever that is not known before.
 _ANSWERED = "%UPSTREAM_METADATA(detector:version)%"
 
@@ -32,8 +29,8 @@ _HEALTH = "/grpc.health.v1.Health/"
 _REFLECTION = "/grpc.reflection."
 _MILLION = 1_000_000
 
-# What the servers take as a picture or as something that contains one.
-_PICTURE_TYPES = r"(?i)\s*(multipart/form-data|image/|application/json|application/octet-stream).*"
+# What the servers take as a picture or as something that contains one. What is not ASCII no message can hold.
+_PICTURE_TYPES = r"(?i)\s*(multipart/form-data|image/|application/json|application/octet-stream)[\t -~]*"
 
 
 def route_table(plan: Plan, traffic: Traffic) -> dict[str, Any]:
@@ -81,7 +78,7 @@ def _routes(plan: Plan, traffic: Traffic) -> Iterator[Route]:
 
 def _detections(plan: Plan, traffic: Traffic, match: Route, policy: Route) -> Iterator[Route]:
     """Routes of calls that a version answers: pinned by path, else pinned by header, else by weight."""
-    for name, kind, text in ((_ORIGINAL_PATH, "prefix", "/{}/"), (headers.PINNED_VERSION, "exact", "{}")):
+    for name, kind, text in ((headers.ORIGINAL_PATH, "prefix", "/{}/"), (headers.PINNED_VERSION, "exact", "{}")):
         for version in plan.versions:
             pin = {"name": name, "string_match": {kind: text.format(version)}}
             yield {"match": match | {"headers": [pin]}, "route": {"cluster": plan.cluster(version)} | policy}

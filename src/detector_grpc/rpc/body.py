@@ -9,52 +9,30 @@ microseconds each: a body of 16 MiB has room for millions of them.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from multipart import MultipartError, PushMultipartParser, parse_options_header
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from multipart import MultipartError, ParserLimitReached, PushMultipartParser, parse_options_header
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from detector_grpc.errors import InvalidRequest, Violation
-from detector_grpc.serving.options import MAX_DETECTIONS
+from detector_grpc.rpc.fields import cut, read_members, read_texts, refused, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from detector_grpc.rpc.fields import Said
+
 FORM, JSON, BYTES, ANY_IMAGE = "multipart/form-data", "application/json", "application/octet-stream", "image/"
-FILE_PART = "file"
+FILE_PART, IMAGE_MEMBER = "file", "image"
 
 MAX_PARTS = 100
 MAX_PART_HEADERS = 8
 MAX_VALUE_BYTES = 1024
-# No picture in base64 has a comma in it, and no value comes without one but the first.
+# Of an object without its picture. No value comes without a comma but the first.
+MAX_BESIDE_BYTES = 1024 * 1024
 MAX_COMMAS = 2000
 MAX_CONTENT_TYPE_LENGTH = 256
-MAX_SHOWN_LENGTH = 40
-
-
-class Fields(BaseModel):
-    """What may be said beside the picture: fields of PredictRequest by their names, types checked, ranges not."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, val_json_bytes="base64")
-
-    conf_threshold: float | None = None
-    version: str | None = None
-    model: str | None = None
-    iou_threshold: float | None = None
-    classes: list[str] | None = None
-    multi_label: bool | None = None
-    class_agnostic_nms: bool | None = None
-    max_detections: int | None = Field(None, ge=1, le=MAX_DETECTIONS)
-
-    def said(self) -> dict[str, Any]:
-        """Those that are set."""
-        return self.model_dump(include=set(Fields.model_fields), exclude_none=True)
-
-
-class _Object(Fields):
-    """The JSON object."""
-
-    image: bytes
 
 
 class Body(NamedTuple):
@@ -62,15 +40,15 @@ class Body(NamedTuple):
 
     Attributes:
         picture: The picture file.
-        fields: What was said beside it.
+        said: What was said beside it.
     """
 
     picture: bytes
-    fields: dict[str, Any]
+    said: Said
 
 
 def read_body(content_type: str, data: bytes) -> Body:
-    """Takes a body apart; the picture is the only copy that is made of it.
+    """Takes a body apart.
 
     Args:
         content_type: Type of the body, with the boundary of a form.
@@ -79,17 +57,17 @@ def read_body(content_type: str, data: bytes) -> Body:
     Raises:
         InvalidRequest: It is of another type, damaged, has no picture or several, or fields that are unknown or wrong.
     """
-    kind, parameters = parse_options_header(content_type[:MAX_CONTENT_TYPE_LENGTH])
+    kind, options = parse_options_header(content_type[:MAX_CONTENT_TYPE_LENGTH])
     if not data:
-        raise _refused("body", "is empty; the picture is missing")
+        raise refused("body", "is empty; the picture is missing")
     if kind == FORM:
-        return _read_form(parameters.get("boundary", ""), data)
+        return _read_form(options.get("boundary", ""), data)
     if kind == JSON:
         return _read_object(data)
     if is_picture(kind):
-        return Body(data, {})
+        return Body(data, [])
     accepted = f"must be {FORM}, {JSON}, {BYTES} or one of {ANY_IMAGE}"
-    raise _refused("body.content_type", f"{accepted}, {f'got {_shown(kind)}' if kind else 'there is none'}")
+    raise refused("body.content_type", f"{accepted}, {f'got {shown(kind)}' if kind else 'there is none'}")
 
 
 def is_picture(content_type: str) -> bool:
@@ -98,30 +76,22 @@ def is_picture(content_type: str) -> bool:
 
 
 def _read_form(boundary: str, data: bytes) -> Body:
+    if not boundary:
+        raise refused("body.content_type", "must name the boundary of the form's parts, there is none")
     pictures: list[bytes] = []
-    texts: dict[str, list[str]] = {}
+    texts: list[tuple[str, str]] = []
     violations: list[Violation] = []
     for name, content in _parts(boundary, data):
         if name == FILE_PART:
             pictures.append(content)
         elif len(content) > MAX_VALUE_BYTES:
-            rule = f"must have at most {MAX_VALUE_BYTES} bytes, got {len(content)}"
-            violations.append(Violation(_cut(name), rule))
+            violations.append(Violation(cut(name), f"must have at most {MAX_VALUE_BYTES} bytes, got {len(content)}"))
         else:
-            texts.setdefault(name, []).append(content.decode(errors="replace"))
+            texts.append((name, content.decode(errors="replace")))
     if len(pictures) != 1:
         given = f"got {len(pictures)} of them" if pictures else "it is missing"
         violations.append(Violation(FILE_PART, f"the picture must be one part of the form, {given}"))
-    violations += [
-        Violation(_cut(name), f"must be given once, got it {len(values)} times")
-        for name, values in texts.items()
-        if len(values) > 1 and name != "classes"
-    ]
-    values = {name: given if name == "classes" else given[0] for name, given in texts.items()}
-    try:
-        said = Fields.model_validate(values).said()
-    except ValidationError as error:
-        violations += _violations(error)
+    said = read_texts(texts, violations)
     if violations:
         raise InvalidRequest(violations)
     return Body(pictures[0], said)
@@ -129,74 +99,120 @@ def _read_form(boundary: str, data: bytes) -> Body:
 
 def _parts(boundary: str, data: bytes) -> Iterator[tuple[str, bytes]]:
     """Name and content of each part."""
+    number, all_read = 1, False
+    name, content = "", b""
     try:
         parser = PushMultipartParser(
             boundary, max_header_count=MAX_PART_HEADERS, max_segment_count=MAX_PARTS, strict=True
         )
-        name, content = "", b""
         for event in parser.parse(data):
             if event is None:
                 yield name, content
+                number += 1
             elif isinstance(event, bytes):
                 content += event  # all of the part comes at once, as all of the data is there, so this copies nothing
             else:
                 name, content = event.name or "", b""
+        all_read = True
         parser.close()
-    except MultipartError as error:
-        raise _refused("body", f"is no whole form of at most {MAX_PARTS} parts: {str(error)[:100].lower()}") from None
+    except ParserLimitReached:
+        rule = f"must have at most {MAX_PARTS} parts of at most {MAX_PART_HEADERS} short headers each, got more"
+        raise refused("body", rule) from None
+    except MultipartError:
+        how = "breaks off" if all_read else f"cannot be read, by the boundary {shown(boundary)}"
+        raise refused("body", f"is no whole form: part {number} {how}") from None
 
 
 def _read_object(data: bytes) -> Body:
+    in_base64, beside = _cut_out(data)
+    members = _members(beside)
+    violations: list[Violation] = []
+    said = read_members([(name, value) for name, value in members if name != IMAGE_MEMBER], violations)
+    pictures = [value for name, value in members if name == IMAGE_MEMBER]
+    picture = b""
+    if len(pictures) != 1:
+        given = f"must be one member, got {len(pictures)} of them" if pictures else _MISSING
+        violations.append(Violation(IMAGE_MEMBER, given))
+    elif not isinstance(pictures[0], str):
+        violations.append(Violation(IMAGE_MEMBER, f"must be a text in base64, got {shown(pictures[0])}"))
+    else:
+        text = in_base64 or pictures[0].encode(errors="replace")
+        try:
+            picture = _from_base64(text)
+        except ValidationError:
+            beginning = text[:MAX_VALUE_BYTES].decode(errors="replace")
+            violations.append(Violation(IMAGE_MEMBER, f"must be a text in base64, got {shown(beginning)}"))
+    if violations:
+        raise InvalidRequest(violations)
+    return Body(picture, said)
+
+
+_MISSING = "is required: the picture file in base64"
+
+# Where the picture begins. In an object that is accepted this is the picture: no text has such quotation marks in it.
+_IMAGE = re.compile(rb'"%s"[ \t\r\n]*:[ \t\r\n]*"' % IMAGE_MEMBER.encode())
+
+
+def _cut_out(data: bytes) -> tuple[bytes, bytes]:
+    """The picture in base64, and the object with an empty text in its place: reading long JSON stops all threads.
+
+    Raises:
+        InvalidRequest: The picture breaks off, or the object is long even without it.
+    """
+    found = _IMAGE.search(data, 0, MAX_BESIDE_BYTES)
+    if found is None:
+        in_base64, beside = b"", data
+    else:
+        end = data.find(b'"', found.end())
+        if end < 0:
+            raise refused("body", "is no JSON: it breaks off")
+        in_base64, beside = data[found.end() : end], data[: found.end()] + data[end:]
+    if len(beside) > MAX_BESIDE_BYTES:
+        rule = f"must have at most {MAX_BESIDE_BYTES} bytes beside the picture, got {len(beside)}"
+        raise refused("body", rule) if found else refused(IMAGE_MEMBER, _MISSING)
+    return in_base64, beside
+
+
+class _Members(dict[str, Any]):
+    """A JSON object that keeps members whose names come again."""
+
+    def __init__(self, pairs: Said) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def _members(data: bytes) -> Said:
+    """Names and values in a JSON object."""
     if data.count(b",") > MAX_COMMAS:
-        raise _refused("body", f"must have at most {MAX_COMMAS} members and items, got more")
+        raise refused("body", f"must have at most {MAX_COMMAS} members and items, got more")
     try:
-        content = _Object.model_validate_json(data, strict=True)
-    except ValidationError as error:
-        raise InvalidRequest(_violations(error)) from None
-    return Body(content.image, content.said())
+        content = json.loads(data.decode(), object_pairs_hook=_Members)
+    except json.JSONDecodeError as error:
+        left = error.doc[error.pos :]
+        raise refused("body", f"is no JSON: {f'wrong from {shown(left)} on' if left else 'it breaks off'}") from None
+    except UnicodeDecodeError:
+        raise refused("body", "is no JSON: it must be in UTF-8") from None
+    except ValueError:
+        raise refused("body", "must have numbers of fewer digits") from None
+    except RecursionError:
+        raise refused("body", "must not be nested so deeply") from None
+    if not isinstance(content, _Members):
+        raise refused("body", "must be a JSON object")
+    return content.pairs
 
 
-# By the beginnings of pydantic's names of faults.
-_RULES = {
-    "extra_forbidden": f"there is no such field; there are {', '.join(Fields.model_fields)}",
-    "missing": "is required: the picture file in base64",
-    "json_invalid": "is no JSON",
-    "model_type": "must be a JSON object",
-    "bytes": "must be a text in base64",
-    "float": "must be a number",
-    "int": "must be a whole number",
-    "greater_than_equal": f"must be in [1, {MAX_DETECTIONS}]",
-    "less_than_equal": f"must be in [1, {MAX_DETECTIONS}]",
-    "bool": "must be true or false",
-    "string": "must be a text",
-    "list": "must be a list of texts",
-}
-_WITHOUT_VALUE = ("extra_forbidden", "missing", "model_type")
+_BASE64 = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))
+_SLICE_BYTES = 1024 * 1024
 
 
-def _violations(error: ValidationError) -> list[Violation]:
-    """What is wrong with fields, in words for those who sent them."""
-    violations = []
-    for fault in error.errors(include_url=False):
-        field = ".".join(map(str, fault["loc"])) or "body"
-        kind = fault["type"]
-        rule = next((rule for name, rule in _RULES.items() if kind.startswith(name)), "cannot be read")
-        if kind == "json_invalid":
-            actual = f": {fault['ctx']['error']}"
-        else:
-            actual = "" if kind in _WITHOUT_VALUE else f", got {_shown(fault['input'])}"
-        violations.append(Violation(_cut(field), rule + actual))
-    return violations
+def _from_base64(text: bytes) -> bytes:
+    """The bytes, in slices, between which other threads run.
 
+    Args:
+        text: As JSON has it between quotation marks.
 
-def _shown(value: object) -> str:
-    """A value as JSON has it, of a long one its beginning."""
-    return _cut(json.dumps(_cut(value) if isinstance(value, str) else value, ensure_ascii=False, default=repr))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…"
-
-
-def _refused(field: str, description: str) -> InvalidRequest:
-    return InvalidRequest([Violation(field, description)])
+    Raises:
+        ValidationError: It is no base64.
+    """
+    size = len(text) if b"\\" in text else _SLICE_BYTES  # some languages escape letters of base64
+    return b"".join(_BASE64.validate_json(b'"%s"' % text[at : at + size]) for at in range(0, len(text), size))

@@ -32,6 +32,11 @@ def routed_version(context: Context, model: str, registry: Registry) -> str:
     return registry.first_ready(_value(context, headers.ARM).split(","))
 
 
+def rest_query(context: Context) -> str:
+    """The query of the URL that a REST caller asked; empty for none, and for other callers."""
+    return _value(context, headers.ORIGINAL_PATH).partition("?")[2]
+
+
 def deadline(context: Context) -> float | None:
     """When the caller stops waiting, in seconds of `time.monotonic`; None for never."""
     remaining_s = context.time_remaining()

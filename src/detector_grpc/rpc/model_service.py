@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from detector_grpc._gen.detector.v1.model_service_pb2 import GetModelResponse, ListModelsResponse
 from detector_grpc._gen.detector.v1.model_service_pb2_grpc import ModelServiceServicer
 from detector_grpc.rpc.convert import model_version
+from detector_grpc.rpc.fields import refuse_parameters
+from detector_grpc.rpc.metadata import rest_query
 
 if TYPE_CHECKING:
-    import grpc.aio
-
     from detector_grpc._gen.detector.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
+    from detector_grpc.rpc.metadata import Context
     from detector_grpc.serving.registry import Registry
 
 
@@ -24,9 +25,10 @@ class ModelService(ModelServiceServicer):
     async def ListModels(  # noqa: N802
         self,
         request: ListModelsRequest,  # noqa: ARG002 - empty
-        context: grpc.aio.ServicerContext[ListModelsRequest, ListModelsResponse],  # noqa: ARG002
+        context: Context,
     ) -> ListModelsResponse:
         """See the contract."""
+        refuse_parameters(rest_query(context))
         return ListModelsResponse(
             versions=map(model_version, self._registry.versions()),
             default_model=self._registry.default_model,
@@ -36,7 +38,8 @@ class ModelService(ModelServiceServicer):
     async def GetModel(  # noqa: N802
         self,
         request: GetModelRequest,
-        context: grpc.aio.ServicerContext[GetModelRequest, GetModelResponse],  # noqa: ARG002
+        context: Context,
     ) -> GetModelResponse:
         """See the contract."""
+        refuse_parameters(rest_query(context))
         return GetModelResponse(version=model_version(self._registry.find(request.model, request.version)))

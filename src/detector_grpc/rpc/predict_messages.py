@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import cv2
 from google.api.httpbody_pb2 import HttpBody
@@ -11,6 +11,7 @@ from detector_grpc._gen.detector.v1 import detection_pb2, predict_pb2
 from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.rpc import convert
 from detector_grpc.rpc.body import read_body
+from detector_grpc.rpc.fields import joined, read_query
 from detector_grpc.serving.pipeline import EncodedImage, PictureRequest
 from detector_grpc.vision.draw import draw_boxes
 from detector_grpc.vision.encode import MAX_JPEG_SIDE_PX, encode_jpeg_within
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from detector_grpc.rpc.fields import Said
     from detector_grpc.serving.pipeline import Result
 
     RestRequest: TypeAlias = predict_pb2.PredictRequest | predict_pb2.AnnotateRequest
@@ -37,21 +39,25 @@ class RestCall(NamedTuple):
     detect: PictureRequest
 
 
-def parse_rest(request: RestRequest) -> RestCall:
-    """Takes the body apart, and joins what it says with what the query says.
+def parse_rest(request: RestRequest, query: str) -> RestCall:
+    """Takes body and query apart, and joins what they say with the fields of the message.
+
+    Args:
+        request: What came; of REST callers the body, and the version that is in the path.
+        query: Query of the URL of a REST caller.
 
     Raises:
         InvalidRequest: The body is damaged or of another type, fields are unknown, out of range or contradict each
-            other; all of those fields are named.
+            other. Those of the query are named, or all others.
     """
+    violations: list[Violation] = []
+    in_query = read_query(query, violations)
+    if violations:
+        raise InvalidRequest(violations)
     body = read_body(request.body.content_type, request.body.data)
-    in_body, in_query = _values(type(request)(**body.fields)), _values(request)
-    violations = [
-        Violation(name, f"the body says {in_body[name]}, the query or the path {in_query[name]}")
-        for name in in_body.keys() & in_query.keys()
-        if in_body[name] != in_query[name]
-    ]
-    said = {**in_body, **in_query}
+    # As the contract has them: numbers in single precision, and no version where its name is empty.
+    messages = [request, *(type(request)(**{name: value}) for name, value in (*in_query, *body.said))]
+    said = joined([pair for message in messages for pair in _values(message)], violations)
     model, version = said.pop("model", ""), said.pop("version", "")
     options = detection_pb2.DetectOptions(confidence_threshold=said.pop("conf_threshold", None), **said)
     requested = convert.requested_options(options, violations)
@@ -122,6 +128,6 @@ def annotated(image: NDArray[np.uint8], result: Result, class_names: Sequence[st
     return HttpBody(content_type="image/jpeg", data=file)
 
 
-def _values(request: RestRequest) -> dict[str, Any]:
+def _values(request: RestRequest) -> Said:
     """The fields that are set, but for the body."""
-    return {field.name: value for field, value in request.ListFields() if field.name != "body"}
+    return [(field.name, value) for field, value in request.ListFields() if field.name != "body"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from support.servers import server_process
 
 from detector_grpc.cli import main
 
@@ -77,7 +79,7 @@ def test_answers_as_documented_pass() -> None:
         ({"/health": HEALTH | {"status": "NOT_SERVING"}}, "GET /health", "NOT_SERVING, 1 versions are ready"),
         ({"/health": HEALTH | {"versions": []}}, "GET /health", "SERVING, 0 versions are ready"),
         ({"/health": []}, "GET /health", "the answer is not as documented"),
-        ({"/models": b"<html>"}, "GET /models", "no answer in JSON"),
+        ({"/models": b"<html>"}, "GET /models", "the answer is no JSON"),
         (
             {"/predict": FOUND | {"boxes": []}},
             "POST /predict",
@@ -99,6 +101,34 @@ def test_an_error_is_told_with_its_status() -> None:
     assert (exit_code, wrong) == (1, {"GET /models": "404 Not Found"})
 
 
+def test_a_url_may_leave_out_that_it_is_http() -> None:
+    with gateway(GOOD) as (url, _):
+        done = CliRunner().invoke(main, ["health", "--rest", url.removeprefix("http://")])
+    assert done.exit_code == 0, done.output
+
+
+def test_without_a_url_the_gateway_of_this_machine_is_asked() -> None:
+    done = CliRunner().invoke(main, ["health", "--help"])
+    assert "--rest [URL]" in done.output
+    assert "[without URL: http://localhost:8000]" in " ".join(done.output.split())
+
+
+def test_where_nobody_listens_the_way_on_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    done = CliRunner().invoke(main, ["health", "--rest", f"localhost:{port}"])
+    assert done.exit_code == 1
+    assert "GET /health: nobody answers there; `detector-grpc up` starts a gateway" in done.output
+
+
+def test_what_is_no_gateway_is_told() -> None:
+    with server_process() as server:
+        done = CliRunner().invoke(main, ["health", "--rest", server.address])
+    assert done.exit_code == 1
+    assert "GET /health: no answer by HTTP: " in done.output
+    assert "is this a gateway" in done.output
+
+
 def test_a_token_is_shown(tmp_path: Any) -> None:
     (tmp_path / "token").write_text("secret\n")
     with gateway(GOOD) as (url, shown):
@@ -109,7 +139,9 @@ def test_a_token_is_shown(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--rest", "localhost:8000"],
+        ["--rest", "http://localhost:many"],
+        ["--rest", "http://[::1"],
+        ["--rest", "http://"],
         ["--rest", "ftp://localhost"],
         ["--rest", "http://localhost", "a.Service"],
         ["--rest", "http://localhost", "--watch"],

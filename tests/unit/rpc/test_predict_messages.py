@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from itertools import chain
 from typing import Any
+from urllib.parse import urlencode
 
 import cv2
 import numpy as np
 import pytest
 from google.api.httpbody_pb2 import HttpBody
-from support.forms import FORM, form
+from support.forms import FORM, JSON, form
 from support.pictures import noise
 
 from detector_grpc._gen.detector.v1.predict_pb2 import AnnotateRequest, PredictRequest
 from detector_grpc.errors import InvalidRequest, Violation
-from detector_grpc.rpc.body import Fields
+from detector_grpc.rpc.fields import MAX_PARAMETERS, Fields
 from detector_grpc.rpc.predict_messages import annotated, check_annotatable, for_rest, parse_rest, predict_response
 from detector_grpc.serving.options import DetectOptions, RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage, Result, Timing
@@ -34,14 +37,15 @@ RESULT = Result(
 )
 
 
-def sent(*fields: tuple[str, str], **query: Any) -> PredictRequest:
+def sent(*fields: tuple[str, str], **message: Any) -> PredictRequest:
+    """A form, and fields of the message itself."""
     body = HttpBody(content_type=FORM, data=form(("file", b"picture"), *fields))
-    return PredictRequest(body=body, **query)
+    return PredictRequest(body=body, **message)
 
 
-def violations(request: PredictRequest) -> list[tuple[str, str]]:
+def violations(request: PredictRequest, query: str = "") -> list[tuple[str, str]]:
     with pytest.raises(InvalidRequest) as caught:
-        parse_rest(request)
+        parse_rest(request, query)
     return sorted(tuple(violation) for violation in caught.value.violations)
 
 
@@ -54,7 +58,7 @@ def test_both_messages_have_the_fields_that_a_body_may_have(message: Any) -> Non
 
 @pytest.mark.parametrize("message", [PredictRequest, AnnotateRequest])
 def test_a_picture_alone_leaves_everything_unset(message: Any) -> None:
-    call = parse_rest(message(body=BODY))
+    call = parse_rest(message(body=BODY), "")
 
     assert (call.model, call.version) == ("", "")
     assert call.detect == (EncodedImage(b"picture"), None, RequestedOptions())
@@ -77,12 +81,13 @@ def in_form(name: str, value: object) -> list[tuple[str, str]]:
     return [(name, str(each).lower()) for each in values]
 
 
-@pytest.mark.parametrize("in_query", [0, 3, len(VALUES)])
-def test_query_and_form_together_say_all(in_query: int) -> None:
+@pytest.mark.parametrize(("in_message", "in_query"), [(0, 0), (2, 3), (0, len(VALUES)), (len(VALUES), 0)])
+def test_message_query_and_form_together_say_all(in_message: int, in_query: int) -> None:
     items = list(VALUES.items())
-    fields = [field for name, value in items[in_query:] for field in in_form(name, value)]
+    texts = [in_form(name, value) for name, value in items[in_message:]]
+    query = urlencode(list(chain(*texts[:in_query])))
 
-    call = parse_rest(sent(*fields, **dict(items[:in_query])))
+    call = parse_rest(sent(*chain(*texts[in_query:]), **dict(items[:in_message])), query)
 
     assert (call.model, call.version) == ("street", "v2")
     assert call.detect.options == RequestedOptions(
@@ -96,27 +101,57 @@ def test_query_and_form_together_say_all(in_query: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), VALUES.items())
-def test_query_and_form_may_say_the_same(name: str, value: Any) -> None:
-    assert parse_rest(sent(*in_form(name, value), **{name: value})) == parse_rest(sent(**{name: value}))
+def test_message_query_and_form_may_say_the_same(name: str, value: Any) -> None:
+    texts = in_form(name, value)
+
+    assert parse_rest(sent(*texts, **{name: value}), urlencode(texts)) == parse_rest(sent(**{name: value}), "")
 
 
-def test_the_same_number_is_the_same_in_decimals() -> None:
-    assert parse_rest(sent(("conf_threshold", "0.1"), conf_threshold=0.1)).detect.options.confidence_threshold == (
-        pytest.approx(0.1)
-    )
+@pytest.mark.parametrize("text", ["0.1", "0.10", "1e-1"])
+def test_the_same_number_is_the_same_however_it_is_written(text: str) -> None:
+    request = sent(("conf_threshold", text), ("conf_threshold", "0.1"), conf_threshold=0.1)
+
+    call = parse_rest(request, f"conf_threshold=.1&conf_threshold={text}")
+
+    assert call.detect.options.confidence_threshold == pytest.approx(0.1)
 
 
+CONTRADICTIONS = {
+    "conf_threshold": ("0.5", "0.25", "0.5 and 0.25"),
+    "version": ("v1", "v2", '"v1" and "v2"'),
+    "max_detections": ("7", "8", "7 and 8"),
+    "multi_label": ("true", "false", "true and false"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
 @pytest.mark.parametrize(
-    ("field", "query", "described"),
-    [
-        (("conf_threshold", "0.5"), {"conf_threshold": 0.25}, "the body says 0.5, the query or the path 0.25"),
-        (("version", "v1"), {"version": "v2"}, "the body says v1, the query or the path v2"),
-        (("multi_label", "true"), {"multi_label": False}, "the body says True, the query or the path False"),
-        (("classes", "car"), {"classes": ["bus"]}, "the body says ['car'], the query or the path ['bus']"),
-    ],
+    "where", ["message and query", "query and form", "query", "form", "object", "query and object"]
 )
-def test_what_contradicts_itself_is_refused(field: tuple[str, str], query: dict[str, Any], described: str) -> None:
-    assert violations(sent(field, **query)) == [(field[0], described)]
+def test_what_contradicts_itself_anywhere_is_refused_with_both_values(name: str, where: str) -> None:
+    first, second, shown = CONTRADICTIONS[name]
+    as_json = [text if name == "version" else json.loads(text) for text in (first, second)]
+    objects = [f'"{name}": {json.dumps(value)}' for value in as_json]
+    body = HttpBody(content_type=JSON, data=f'{{"image": "QUJD", {", ".join(objects)}}}'.encode())
+    in_object = HttpBody(content_type=JSON, data=f'{{"image": "QUJD", {objects[1]}}}'.encode())
+    request, query = {
+        "message and query": (sent(**{name: as_json[0]}), f"{name}={second}"),
+        "query and form": (sent((name, second)), f"{name}={first}"),
+        "query": (sent(), f"{name}={first}&{name}={second}"),
+        "form": (sent((name, first), (name, second)), ""),
+        "object": (PredictRequest(body=body), ""),
+        "query and object": (PredictRequest(body=in_object), f"{name}={first}"),
+    }[where]
+
+    assert violations(request, query) == [(name, f"must be the same wherever it is given, got {shown}")]
+
+
+def test_lists_of_classes_contradict_each_other_as_a_whole() -> None:
+    request = sent(("classes", "car"), ("classes", "bus"))
+
+    assert violations(request, "classes=bus") == [
+        ("classes", 'must be the same wherever it is given, got ["bus"] and ["car", "bus"]')
+    ]
 
 
 def test_ranges_are_checked_whoever_says_it_and_all_faults_are_named() -> None:
@@ -124,9 +159,44 @@ def test_ranges_are_checked_whoever_says_it_and_all_faults_are_named() -> None:
 
     assert violations(request) == [
         ("conf_threshold", "must be in [0, 1], got nan"),
-        ("iou_threshold", "the body says 0.5, the query or the path 0.25"),
+        ("iou_threshold", "must be the same wherever it is given, got 0.25 and 0.5"),
         ("max_detections", "must be in [1, 1000], got 0"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("query", "wrong"),
+    [
+        ("conf_threshold=abc", [("conf_threshold", 'must be a number, got "abc"')]),
+        ("conf%5Fthreshold=a%20b", [("conf_threshold", 'must be a number, got "a b"')]),
+        ("max_detections=0", [("max_detections", 'must be in [1, 1000], got "0"')]),
+        ("iou_threshold=x&multi_label=maybe", [("iou_threshold", ...), ("multi_label", ...)]),
+        ("confThreshold=0.5&treshold", [("confThreshold", ...), ("treshold", ...)]),
+        ("body=x&file=y&image=z", [("body", ...), ("file", ...), ("image", ...)]),
+        ("=", [('""', ...)]),
+        ("&" * MAX_PARAMETERS, [("query", f"must have at most {MAX_PARAMETERS} parameters, got {MAX_PARAMETERS + 1}")]),
+    ],
+)
+def test_the_query_is_refused_by_the_names_in_it(query: str, wrong: list[tuple[str, Any]]) -> None:
+    found = violations(PredictRequest(body=BODY), query)
+
+    assert [field for field, _ in found] == [field for field, _ in wrong]
+    assert all(rule in (..., said) for (_, said), (_, rule) in zip(found, wrong, strict=True))
+
+
+@pytest.mark.parametrize("end", ["", "="])
+def test_what_is_empty_in_the_query_is_not_given(end: str) -> None:
+    query = "&".join(f"{name}{end}" for name in Fields.model_fields)
+
+    assert parse_rest(sent(), query) == parse_rest(sent(), "")
+
+
+def test_a_query_may_name_as_many_classes_as_there_may_be_parameters() -> None:
+    names = [f"c{number}" for number in range(MAX_PARAMETERS)]
+
+    call = parse_rest(sent(), "&".join(f"classes={name}" for name in names))
+
+    assert call.detect.options.classes == tuple(names)
 
 
 def test_a_call_without_a_body_misses_the_picture() -> None:
