@@ -124,6 +124,21 @@ def test_the_marked_share_of_the_calls_that_go_elsewhere_is_as_told_whatever_the
     assert abs(logged["v1", "v2"] - answered["v1"] * share) <= 3 * (answered["v1"] * share * (1 - share)) ** 0.5
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_marked_share_does_not_depend_on_where_in_the_weights_a_version_stands(
+    gateway: Gateway, client: Client, version: str
+) -> None:
+    gateway.share(v1=500_000, v2=500_000, shadow={version: 0.5})  # of one random number, modulo a million
+    (other,) = {"v1", "v2"} - {version}
+    calls = 1000
+
+    answered = arms(client, calls, (("x-request-id", f"halves {version}"),))[other]
+
+    logged = calls_logged(gateway, f"halves {version}", calls)
+    assert abs(answered - calls * 0.5) <= 5 * (calls * 0.25) ** 0.5
+    assert abs(logged[other, version] - answered * 0.5) <= 5 * (answered * 0.25) ** 0.5
+
+
 def test_pinned_calls_are_not_marked_and_marks_of_callers_are_not_heard(gateway: Gateway, client: Client) -> None:
     gateway.share(v1=100, shadow={"v2": 1.0})
     arms(client, 20, (("x-model-version", "v1"), ("x-request-id", "pinned")))

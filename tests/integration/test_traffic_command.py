@@ -88,9 +88,9 @@ def test_nonsense_changes_nothing(gateway: Gateway, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "in_log"),
     [
-        ("weight: 100", "weight: [100", "yaml"),
-        ("weight: 100", "wieght: 100", "wieght"),
-        ("weight: 100", "weight: 0", "weight"),
+        ("weight: 99999", "weight: [99999", "yaml"),
+        ("weight: 99999", "wieght: 99999", "wieght"),
+        ("weight: 99999", "weight: 0", "weight"),
         ("cluster: servers", "cluster: servers\n        prefix_rewrite: []", "prefix_rewrite"),
     ],
     ids=["no YAML", "no such field", "weights of 0", "wrong type"],
@@ -120,7 +120,7 @@ def test_an_edited_routes_file_with_a_typo_leaves_the_old_weights_and_is_named(
 
 def test_a_change_to_a_file_that_envoy_never_saw_is_told(gateway: Gateway) -> None:
     routes = gateway.state.folder / "routes.yaml"
-    text = routes.read_text(encoding="utf-8").replace("weight: 100", "weight: 99")
+    text = routes.read_text(encoding="utf-8").replace("weight: 99999", "weight: 99")
     routes.write_text(text, encoding="utf-8")  # in place, which Envoy does not see
 
     result = traffic(gateway, "get")

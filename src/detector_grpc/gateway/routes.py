@@ -29,6 +29,11 @@ _HEALTH = "/grpc.health.v1.Health/"
 _REFLECTION = "/grpc.reflection."
 _MILLION = 1_000_000
 
+# Envoy draws one number for a call: modulo a million it says whether the call is copied, modulo the sum of the weights
+# which version answers. The two are independent only where they have no common divisor. So that sum ends in 9: each
+# weight counts a thousandfold, and the largest one less.
+_UNITS = 1000
+
 # What the servers take as a picture or as something that contains one. What is not ASCII no message can hold.
 _PICTURE_TYPES = r"(?i)\s*(multipart/form-data|image/|application/json|application/octet-stream)[\t -~]*"
 
@@ -58,6 +63,8 @@ def routed(table: Mapping[str, Any]) -> Traffic:
                 weights[told[headers.ARM].split(",")[0]] = weight
             if fraction and headers.SHADOW in told:
                 shadow[told[headers.SHADOW]] = fraction["default_value"].get("numerator", 0) / _MILLION
+    if (sum(weights.values()) + 1) % _UNITS == 0:  # else somebody has edited the file
+        weights = {version: -(-weight // _UNITS) for version, weight in weights.items()}
     return Traffic(weights, shadow)
 
 
@@ -95,6 +102,7 @@ def _detections(plan: Plan, traffic: Traffic, match: Route, policy: Route) -> It
 def _arms(plan: Plan, traffic: Traffic, shadow: str = "") -> list[Route]:
     """The versions with their weights; what goes to another than `shadow` is marked to be copied to it."""
     arms = []
+    largest = max(plan.versions, key=lambda version: traffic.weights.get(version, 0))
     for version in plan.versions:
         told = {headers.ARM: ",".join(plan.answering(version))} | (
             {headers.SHADOW: shadow} if shadow not in ("", version) else {}
@@ -102,7 +110,7 @@ def _arms(plan: Plan, traffic: Traffic, shadow: str = "") -> list[Route]:
         arms.append(
             {
                 "name": plan.arm_cluster(version),
-                "weight": traffic.weights.get(version, 0),
+                "weight": traffic.weights.get(version, 0) * _UNITS - (version == largest),
                 "request_headers_to_add": _headers(told),
                 "response_headers_to_add": _headers({headers.ARM: _ANSWERED if plan.failover else version}),
             }

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-# Envoy adds weights up in 32 bits, and takes fractions in millionths.
+# Of all weights together, which Envoy adds up in 32 bits and gets in thousandths.
 MAX_WEIGHT = 1_000_000
 
 ALL_PERCENT = 100
-LEAST_PERCENT = 0.0001
+LEAST_PERCENT = 0.0001  # Envoy takes fractions in millionths
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,10 @@ def parse_weights(words: Sequence[str], versions: Sequence[str]) -> dict[str, in
             weights[version] = weight
         else:
             faults.append(f'the weight of {version} must be a whole number from 0 to {MAX_WEIGHT}, got "{text}"')
-    if not faults and not sum(weights.values()):
+    if not faults and not 1 <= sum(weights.values()) <= MAX_WEIGHT:
         faults.append(
-            f"the sum of all weights must not be 0, got {listed(f'{each}={text}' for each, text in texts.items())}"
+            f"the sum of all weights must be from 1 to {MAX_WEIGHT}, "
+            f"got {listed(f'{each}={text}' for each, text in texts.items())}"
         )
     if faults:
         raise SetupInvalid(faults)

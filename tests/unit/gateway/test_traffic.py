@@ -38,8 +38,9 @@ def test_weights_are_whole_numbers_by_version(words: list[str], weights: dict[st
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["v1=0", "v2=0"], ["sum of all weights must not be 0", "v1=0, v2=0"]),
-        ([], ["sum of all weights must not be 0"]),
+        (["v1=0", "v2=0"], ["sum of all weights must be from 1 to 1000000, got v1=0, v2=0"]),
+        (["v1=1", "v2=1000000"], ["sum of all weights must be from 1 to 1000000, got v1=1, v2=1000000"]),
+        ([], ["sum of all weights must be from 1 to 1000000"]),
         (["v1=-1"], ['weight of v1 must be a whole number from 0 to 1000000, got "-1"']),
         (["v1=many"], ['got "many"']),
         (["v1=1.5"], ['got "1.5"']),
