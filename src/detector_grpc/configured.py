@@ -13,7 +13,8 @@ from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.session import OnnxSession
-from detector_grpc.settings import LOOPBACK, address
+from detector_grpc.setting_sections import LOOPBACK
+from detector_grpc.settings import address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,6 +69,9 @@ def gateway_plan(settings: Settings) -> Plan:
         default_version=settings.models.default_version,
         host=gateway.host,
         port=gateway.port,
+        certificate=str(gateway.tls_certificate.absolute()) if gateway.tls_certificate else "",
+        private_key=str(gateway.tls_private_key.absolute()) if gateway.tls_private_key else "",
+        plain_port=gateway.plain_port,
         admin_port=gateway.admin_port,
         http=address(LOOPBACK, gateway.http_port),
         servers=settings.server_addresses,

@@ -14,8 +14,10 @@ from detector_grpc.gateway.descriptors import SERVICES, descriptor_set, rest_fie
 from detector_grpc.gateway.local_errors import local_errors
 from detector_grpc.gateway.routes import PAGES_CLUSTER, SERVERS_CLUSTER, route_table
 from detector_grpc.gateway.template import duration, fill
+from detector_grpc.setting_sections import LOOPBACK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import PurePath
 
     from detector_grpc.gateway.plan import Plan
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 BOOTSTRAP_FILE = "envoy.yaml"
 ROUTES_FILE = "routes.yaml"
 DESCRIPTORS_FILE = "descriptors.binpb"
+
+CLIENTS_LISTENER = "gateway"
+PLAIN_LISTENER = "plain"
 
 
 def render(plan: Plan, traffic: Traffic, place: PurePath) -> dict[str, bytes]:
@@ -63,22 +68,6 @@ def envoy_binary() -> Path:
 
 def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
     buffer_bytes = plan.max_message_bytes + plan.margin_bytes
-    listener = fill(
-        "listener",
-        host=plan.host,
-        port=plan.port,
-        buffer_bytes=buffer_bytes,
-        receive_timeout=duration(plan.receive_timeout_s),
-        max_connection_streams=plan.max_connection_streams,
-        routes_file=str(place / ROUTES_FILE),
-        routes_folder=str(place),
-        descriptors_file=str(place / DESCRIPTORS_FILE),
-        transcoded_services=[service.full_name for service in SERVICES],
-        servers_parameters=rest_fields(),
-        max_body_bytes=plan.max_body_bytes,
-        local_errors=local_errors(plan.max_body_bytes),
-        access_logs=[fill("access_log")] if plan.logs_requests else [],
-    )
     clusters = [_servers(plan, SERVERS_CLUSTER, "", buffer_bytes)]
     for version in plan.versions:
         clusters.append(
@@ -90,13 +79,43 @@ def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
     pages = fill("pages", name=PAGES_CLUSTER, discovery=_discovery([plan.http]), endpoints=[_endpoint(plan.http)])
     bootstrap: dict[str, Any] = fill(
         "bootstrap",
-        admin_host="127.0.0.1",
+        admin_host=LOOPBACK,
         admin_port=plan.admin_port,
-        listeners=[listener],
+        listeners=list(_listeners(plan, place, buffer_bytes)),
         clusters=[*clusters, pages],
         max_memory_bytes=plan.max_memory_bytes,
     )
     return bootstrap
+
+
+def _listeners(plan: Plan, place: PurePath, buffer_bytes: int) -> Iterator[Any]:
+    """The one for clients, and where that encrypts one for this machine."""
+
+    def listener(name: str, host: str, port: int) -> Any:  # noqa: ANN401
+        return fill(
+            "listener",
+            name=name,
+            host=host,
+            port=port,
+            buffer_bytes=buffer_bytes,
+            receive_timeout=duration(plan.receive_timeout_s),
+            max_connection_streams=plan.max_connection_streams,
+            routes_file=str(place / ROUTES_FILE),
+            routes_folder=str(place),
+            descriptors_file=str(place / DESCRIPTORS_FILE),
+            transcoded_services=[service.full_name for service in SERVICES],
+            servers_parameters=rest_fields(),
+            max_body_bytes=plan.max_body_bytes,
+            local_errors=local_errors(plan.max_body_bytes),
+            access_logs=[fill("access_log")] if plan.logs_requests else [],
+        )
+
+    clients = listener(CLIENTS_LISTENER, plan.host, plan.port)
+    yield clients
+    if plan.certificate:
+        (chain,) = clients["filter_chains"]
+        chain["transport_socket"] = fill("listener_tls", certificate=plan.certificate, private_key=plan.private_key)
+        yield listener(PLAIN_LISTENER, LOOPBACK, plan.plain_port)
 
 
 def _servers(plan: Plan, name: str, health_name: str, buffer_bytes: int, version: str = "") -> Any:  # noqa: ANN401
