@@ -69,12 +69,13 @@ def gateway_plan(settings: Settings) -> Plan:
         default_version=settings.models.default_version,
         host=gateway.host,
         port=gateway.port,
-        certificate=str(gateway.tls_certificate.absolute()) if gateway.tls_certificate else "",
-        private_key=str(gateway.tls_private_key.absolute()) if gateway.tls_private_key else "",
+        certificate=_place(gateway.tls_certificate),
+        private_key=_place(gateway.tls_private_key),
         plain_port=gateway.plain_port,
         admin_port=gateway.admin_port,
         http=address(LOOPBACK, gateway.http_port),
         servers=settings.server_addresses,
+        servers_authority=_place(gateway.servers_authority),
         failover=gateway.failover,
         cors_origins=gateway.cors_origins,
         max_message_bytes=limits.max_message_bytes,
@@ -85,6 +86,11 @@ def gateway_plan(settings: Settings) -> Plan:
         request_timeout_s=gateway.request_timeout_s,
         logs_requests=settings.log_level in ("debug", "info"),
     )
+
+
+def _place(file: Path | None) -> str:
+    """A file for a process that may run in another folder; empty for none."""
+    return str(file.absolute()) if file else ""
 
 
 def no_models(settings: Settings) -> str:

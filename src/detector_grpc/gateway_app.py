@@ -12,7 +12,7 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from detector_grpc.client import AsyncDetector, CallFailed
+from detector_grpc.client import AsyncDetector, CallFailed, TlsFiles
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.accepted import accepted
 from detector_grpc.gateway.assets import read_assets
@@ -57,11 +57,12 @@ async def _serve(settings: Settings) -> None:
     stopping = Stopping()
     gateway = settings.gateway
     token = read_token(gateway.token_file)
+    tls = TlsFiles(authority=gateway.servers_authority) if gateway.servers_authority else None
     state = State(gateway.folder)
     async with aiohttp.ClientSession() as session:
         sources = Sources(
             assets=await asyncio.to_thread(read_assets),
-            health=partial(ask_all, settings.server_addresses, partial(_probe, token=token)),
+            health=partial(ask_all, settings.server_addresses, partial(_probe, token=token, tls=tls)),
             metrics=SummedMetrics(settings.metrics_addresses, session).text,
             traffic=partial(_traffic, state),
         )
@@ -103,9 +104,9 @@ async def _traffic(state: State) -> Mapping[str, Any] | None:
     return {"model": model, **asdict(now.traffic)} | ({"fault": OTHER_FILES} if now.faults else {})
 
 
-async def _probe(address: str, token: str | None) -> ServerHealth:
+async def _probe(address: str, token: str | None, tls: TlsFiles | None) -> ServerHealth:
     """Asks a server on a connection of its own, so that none waits for one that was down a moment ago."""
-    async with AsyncDetector(address, token=token) as detector:
+    async with AsyncDetector(address, token=token, tls=tls) as detector:
         try:
             status = ServerStatus(await detector.health())
         except CallFailed:

@@ -156,6 +156,11 @@ class GatewaySettings(Section):
     servers: Words = Field(
         (), description="`host:port` of each server process, separated by commas. Unset: the one of this machine."
     )
+    servers_authority: Path | None = Field(
+        None,
+        description="PEM file of certificates that sign those of the servers, which are called with TLS then. Unset: "
+        "no encryption.",
+    )
     server_metrics: Words = Field((), description="`host:port` of their Prometheus ports; as `servers`.")
     token_file: Path | None = Field(
         None,

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import ssl
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 from support.calls import SERVING, connected, encoded_request, failure, wait_until
 from support.certificates import Authority, channel_credentials
-from support.gateways import tiny_repository
+from support.gateway_http import gateway_http
+from support.gateways import running_gateway, tiny_repository
 from support.pictures import png
 from support.ups import failed_up, up_process
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from support.gateways import Gateway
     from support.ups import UpProcess
 
 PICTURE = png(np.zeros((64, 64, 3), np.uint8))
@@ -106,6 +109,43 @@ def test_files_that_are_no_certificate_are_named_before_anything_starts(tmp_path
     assert code == 2
     certificate, key = files.values()
     assert up.lines == [f"Error: {certificate} and {key} are no PEM files of a certificate and its private key"]
+
+
+def test_servers_that_have_certificates_are_called_with_tls(tmp_path: Path, authority: Authority) -> None:
+    with encrypted_gateway(tmp_path, authority, authority) as gateway:
+        gateway.wait_until_healthy(1)
+        with connected(gateway.address) as client:
+            assert client.detect(REQUEST).version == "v1"
+        trusted = gateway.state.plan().servers_authority
+        with gateway_http(gateway.servers, gateway_servers_authority=trusted) as pages:
+            assert pages.ask("/health").status == 200
+
+
+@pytest.mark.parametrize(("signer", "host"), [("theirs", "127.0.0.1"), ("ours", "127.0.0.2")], ids=["signer", "name"])
+def test_servers_whose_certificate_is_of_another_signer_or_name_are_not_called(
+    tmp_path: Path, authority: Authority, signer: str, host: str
+) -> None:
+    other = authority if signer == "ours" else Authority(signer)
+    with encrypted_gateway(tmp_path, authority, other, server_host=host) as gateway:
+        refused = "cluster.servers.ssl.fail_verify_(error|san)$"
+        wait_until(lambda: any(gateway.admin.stats(refused).values()), "a certificate that is refused")
+        with connected(gateway.address) as client:
+            assert failure(lambda: client.detect(REQUEST)).code() is grpc.StatusCode.UNAVAILABLE
+
+
+@contextmanager
+def encrypted_gateway(
+    folder: Path, trusted: Authority, signer: Authority, server_host: str = "127.0.0.1"
+) -> Iterator[Gateway]:
+    """A gateway that trusts one authority before a server whose certificate another one has signed, perhaps."""
+    file = folder / "authority.crt"
+    file.write_bytes(trusted.certificate)
+    certificate, key = signer.server().write(folder, "server")
+    files = {"tls_certificate": certificate, "tls_private_key": key}
+    with running_gateway(
+        folder, plan={"servers_authority": str(file)}, healthy=False, server_host=server_host, **files
+    ) as gateway:
+        yield gateway
 
 
 def agreed(address: str, authority: str, protocols: list[str], most: ssl.TLSVersion) -> str | None:

@@ -347,12 +347,12 @@ def test_servers_have_the_settings_of_the_file_that_up_was_given_and_of_no_other
 
 
 def test_servers_of_somebody_else_are_refused_with_what_to_do_instead(tmp_path: Path, repository: Path) -> None:
-    settings = {"gateway_servers": "localhost:50051", "gateway_server_metrics": "localhost:9464"}
-    code, up = failed_up(tmp_path, repository=repository, **settings)
+    names = ("gateway_servers", "gateway_servers_authority", "gateway_server_metrics")
+    code, up = failed_up(tmp_path, repository=repository, **dict.fromkeys(names, "localhost:50051"))
     assert code == 2
     assert up.lines == [
         f"Error: {variable}: `up` starts servers of its own; `gateway render` and `gateway serve` are for others"
-        for variable in ("DETECTOR_GATEWAY_SERVERS", "DETECTOR_GATEWAY_SERVER_METRICS")
+        for variable in (f"DETECTOR_{name.upper()}" for name in names)
     ]
 
 

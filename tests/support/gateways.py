@@ -150,6 +150,7 @@ def running_gateway(
     plan: Mapping[str, Any] = MappingProxyType({}),
     *,
     http: bool = False,
+    healthy: bool = True,
     **settings: object,
 ) -> Iterator[Gateway]:
     """A gateway in front of servers with the versions v1 and v2 of a tiny model, all of them healthy.
@@ -159,6 +160,7 @@ def running_gateway(
         servers: Number of server processes.
         plan: Fields of the gateway's plan.
         http: Whether its HTTP process runs, too.
+        healthy: Whether Envoy is to find all servers healthy.
         settings: Of the servers, as `server_process` has them; `repository` for other models.
     """
     if "repository" not in settings:
@@ -175,7 +177,8 @@ def running_gateway(
         stack.callback(envoy.close)
         admin = _admin(state, envoy)
         gateway = Gateway(admin.listener(), admin, state, processes, envoy, settings)
-        gateway.wait_until_healthy(servers)
+        if healthy:
+            gateway.wait_until_healthy(servers)
         yield gateway
 
 

@@ -120,7 +120,7 @@ def _listeners(plan: Plan, place: PurePath, buffer_bytes: int) -> Iterator[Any]:
 
 def _servers(plan: Plan, name: str, health_name: str, buffer_bytes: int, version: str = "") -> Any:  # noqa: ANN401
     """A cluster of all servers, as far as they are healthy by a name."""
-    return fill(
+    cluster = fill(
         "servers",
         name=name,
         stat_name=_stat_name(name),
@@ -129,6 +129,15 @@ def _servers(plan: Plan, name: str, health_name: str, buffer_bytes: int, version
         health_name=health_name,
         buffer_bytes=buffer_bytes,
     )
+    if plan.servers_authority:
+        names = [_subject(_host(address)) for address in plan.servers]
+        cluster["transport_socket"] = fill("servers_tls", authority=plan.servers_authority, names=names)
+    return cluster
+
+
+def _subject(host: str) -> dict[str, Any]:
+    """How a certificate names a host."""
+    return {"san_type": "IP_ADDRESS" if _is_ip(host) else "DNS", "matcher": {"exact": host}}
 
 
 def _metadata(version: str) -> dict[str, Any]:
@@ -149,13 +158,17 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _endpoint(address: str) -> dict[str, Any]:
-    host, _, port = address.rpartition(":")
-    return {"endpoint": {"address": {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}}}
+    port = int(address.rpartition(":")[2])
+    return {"endpoint": {"address": {"socket_address": {"address": _host(address), "port_value": port}}}}
 
 
 def _discovery(addresses: list[str] | tuple[str, ...]) -> str:
     """How Envoy finds out where the addresses are: names are asked for again and again."""
-    return "STATIC" if all(_is_ip(address.rpartition(":")[0].strip("[]")) for address in addresses) else "STRICT_DNS"
+    return "STATIC" if all(_is_ip(_host(address)) for address in addresses) else "STRICT_DNS"
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
 
 
 def _is_ip(host: str) -> bool:

@@ -22,6 +22,7 @@ class Plan(BaseModel):
         admin_port: Port of Envoy's own interface, on loopback; as `port`.
         http: `host:port` of the process that serves the pages.
         servers: `host:port` of every server process.
+        servers_authority: PEM file of the certificates that sign those of the servers; empty: no encryption.
         failover: Whether other versions answer in place of an arm that no server has ready.
         cors_origins: Origins whose pages may call, as `gateway.cors_origins`.
         max_message_bytes: Largest request that servers take.
@@ -46,6 +47,7 @@ class Plan(BaseModel):
     admin_port: int
     http: str
     servers: tuple[str, ...]
+    servers_authority: str
     failover: bool
     cors_origins: tuple[str, ...]
     max_message_bytes: int

@@ -29,6 +29,7 @@ def check(settings: Settings) -> None:
         f"{variable}: {why}"
         for value, variable, why in (
             (settings.gateway.servers, "DETECTOR_GATEWAY_SERVERS", own),
+            (settings.gateway.servers_authority, "DETECTOR_GATEWAY_SERVERS_AUTHORITY", own),
             (settings.gateway.server_metrics, "DETECTOR_GATEWAY_SERVER_METRICS", own),
             (settings.tls.certificate, "DETECTOR_TLS_CERTIFICATE", encrypts),
         )
