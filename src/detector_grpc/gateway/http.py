@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from detector_grpc.gateway.local_errors import DOMAIN, LOCAL_ERRORS, LocalError
+from detector_grpc.errors import DOMAIN
+from detector_grpc.gateway.local_errors import LOCAL_ERRORS, LocalError
 from detector_grpc.gateway.shared import Shared
 
 if TYPE_CHECKING:
