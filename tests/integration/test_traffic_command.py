@@ -118,7 +118,9 @@ def test_an_edited_routes_file_with_a_typo_leaves_the_old_weights_and_is_named(
     assert result.exit_code == 1
     assert "v1" in result.stdout
     assert str(routes) in result.stderr
-    assert told(gateway, "set", "v2=1")["weights"] == {"v2": 1}
+    result = traffic(gateway, "set", "v2=1", "--json")
+    assert json.loads(result.stdout)["weights"] == {"v2": 1}
+    assert str(routes) in result.stderr
 
 
 def test_a_change_to_a_file_that_envoy_never_saw_is_told(gateway: Gateway) -> None:
@@ -264,16 +266,25 @@ def test_the_page_is_told_what_envoy_does_and_that_the_files_say_something_else(
     assert str(gateway.state.folder) not in fault  # paths are for operators
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who waits for a lock")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which folders a process has open")
 def test_who_changes_traffic_waits_for_who_is_changing_it(gateway: Gateway) -> None:
     command = [sys.executable, "-m", "detector_grpc", "traffic", "set", "--state", str(gateway.state.folder), "v2=1"]
     with gateway.state.changing():
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_until(lambda: waits_for_a_lock(process.pid) or process.poll() is not None, "somebody who waits")
+        wait_until(lambda: has_open(process.pid, gateway.state.folder), "somebody who waits")
         gateway.share({"v2": 0.1}, v1=100)
 
     assert process.wait(30) == 0
     assert told(gateway, "get") == {"weights": {"v2": 1}, "shadow": {"v2": 0.1}}
+
+
+def test_nobody_waits_for_ever_for_who_is_changing_it(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector_grpc.gateway.state.TURN_S", 0.1)
+    with gateway.state.changing():
+        result = traffic(gateway, "set", "v2=1")
+    assert result.exit_code == 2
+    assert f"another process has been changing the traffic of {gateway.state.folder} for 0.1 s" in result.stderr
+    assert told(gateway, "get")["weights"] == {"v1": 100}
 
 
 def told_by_rest(gateway: Gateway) -> dict[str, Any]:
@@ -282,9 +293,11 @@ def told_by_rest(gateway: Gateway) -> dict[str, Any]:
         return facts
 
 
-def waits_for_a_lock(pid: int) -> bool:
-    locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    return any("->" in line and f" {pid} " in line for line in locks)
+def has_open(pid: int, folder: Path) -> bool:
+    try:
+        return str(folder) in [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:  # it has just closed one
+        return False
 
 
 def test_without_a_gateway_nothing_is_changed(tmp_path: Path) -> None:

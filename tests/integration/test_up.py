@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -197,6 +198,21 @@ def test_envoy_is_started_again_with_the_shares_that_there_were_whatever_somebod
     with connected(up.gateway) as client:
         client.wait_for_status(SERVING)
         assert {client.detect(REQUEST).version for _ in range(10)} == {"v2"}
+
+
+def test_all_goes_on_where_somebody_removes_the_folder_of_the_gateway(up: UpProcess) -> None:
+    shutil.rmtree(up.state.folder)
+    for child in ("server-0", "envoy"):
+        psutil.Process(up.pids(child)[-1]).kill()
+        wait_until(lambda child=child: len(up.pids(child)) == 2, f"{child} once more")
+    wait_until(lambda: len(up.log("version ready", by="server-0")) == 4, "server-0 is back")
+    with connected(up.gateway) as client:
+        client.wait_for_status(SERVING)
+        assert client.detect(REQUEST).detections
+    shutil.rmtree(up.state.folder)
+    up.send(signal.SIGINT)
+    assert up.wait() == 0
+    assert "Traceback" not in up.text
 
 
 def test_one_ctrl_c_stops_all_in_order(up: UpProcess) -> None:

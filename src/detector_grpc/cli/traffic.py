@@ -83,13 +83,7 @@ def set_(state: State, *, weights: tuple[str, ...], as_json: bool) -> None:
     somebody has broken are replaced.
     """
     wanted = parse_weights(weights, state.plan().versions)
-
-    def weighted(now: Accepted) -> Traffic:
-        for fault in now.faults:
-            click.echo(f"Replaced: {fault}", err=True)
-        return Traffic(wanted, now.traffic.shadow)
-
-    _change(state, weighted, as_json=as_json)
+    _change(state, lambda now: Traffic(wanted, now.traffic.shadow), as_json=as_json)
 
 
 @click.command()
@@ -144,7 +138,11 @@ def compare(state: State, *, wanted: float, as_json: bool) -> None:
 def _change(state: State, change: Callable[[Accepted], Traffic], *, as_json: bool) -> None:
     """Has the traffic shared as follows from how Envoy shares it now."""
     with state.changing():
-        state.change(change(accepted(state)))
+        before = accepted(state)
+        wanted = change(before)
+        for fault in before.faults:
+            click.echo(f"Replaced: {fault}", err=True)
+        state.change(wanted)
         now = wait_until_accepted(state)
     _report(state, now, as_json=as_json)
 

@@ -28,6 +28,9 @@ PLAN_FILE = "plan.json"
 TRAFFIC_FILE = "traffic.yaml"
 ADMIN_ADDRESS_FILE = "admin-address"
 
+# Who changes the traffic waits some seconds for Envoy.
+TURN_S = 20.0
+
 
 class State:
     """A folder in which a gateway was prepared, or will be.
@@ -69,11 +72,17 @@ class State:
         """Keeps others from changing the traffic until it is left, so that nobody undoes what he has not seen.
 
         Raises:
-            SetupInvalid: There is no such folder.
+            SetupInvalid: There is no such folder, or somebody is changing it for ever.
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked(self.folder, wait=True))
+                stack.enter_context(locked(self.folder, TURN_S))
+            except BlockingIOError:
+                raise SetupInvalid(
+                    [
+                        f"another process has been changing the traffic of {self.folder} for {TURN_S:g} s; is it suspended?"
+                    ]
+                ) from None
             except OSError as error:
                 raise SetupInvalid([f"cannot use {self.folder} (DETECTOR_GATEWAY_STATE): {error.strerror}"]) from error
             yield

@@ -117,9 +117,18 @@ async def _up(settings: Settings, output: NamedOutput, on_ready: OnReady) -> Non
     envoy = _envoy()
     settings, each = settings_of_each(settings, has_gateway=envoy is not None)
     with own_folder(settings.gateway.folder) as folder:
-        secret = {RESUME_KEY_VARIABLE: str(_resume_key(settings, folder))}
+        key, write_key = _resume_key(settings, folder)
+        write_key()
         servers = [
-            Child(Program(f"server-{number}", (*COMMAND, "serve"), environment(own) | secret), output)
+            Child(
+                Program(
+                    f"server-{number}",
+                    (*COMMAND, "serve"),
+                    environment(own) | {RESUME_KEY_VARIABLE: str(key)},
+                    mend=write_key,
+                ),
+                output,
+            )
             for number, own in enumerate(each)
         ]
         gateway = _gateway(settings, envoy, output) if envoy is not None else None
@@ -165,13 +174,17 @@ def _envoy() -> Path | None:
         return None
 
 
-def _resume_key(settings: Settings, folder: Path) -> Path:
-    """The secret that lets streams move between the servers."""
+def _resume_key(settings: Settings, folder: Path) -> tuple[Path, Callable[[], None]]:
+    """The file of the secret that lets streams move between the servers, and what writes it, where nobody else has."""
     if settings.streams.resume_key_file is not None:
-        return settings.streams.resume_key_file
-    file = folder / "resume-key"
-    file.write_text(secrets.token_hex(32), encoding="ascii")
-    return file
+        return settings.streams.resume_key_file, lambda: None
+    file, secret = folder / "resume-key", secrets.token_hex(32)
+
+    def write() -> None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_text(secret, encoding="ascii")
+
+    return file, write
 
 
 def _gateway(settings: Settings, envoy: Path, output: NamedOutput) -> Gateway:

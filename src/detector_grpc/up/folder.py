@@ -29,7 +29,7 @@ def own_folder(state: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            stack.enter_context(locked(folder, wait=False))
+            stack.enter_context(locked(folder))
             _empty(folder)
         except BlockingIOError:
             raise SetupInvalid(
@@ -42,5 +42,5 @@ def own_folder(state: Path) -> Iterator[Path]:
 
 
 def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
+    for path in folder.glob("*"):  # none where somebody has removed the folder
         path.unlink()

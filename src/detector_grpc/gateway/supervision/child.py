@@ -45,7 +45,7 @@ class Program:
         name: What it is called in the log.
         command: Its command line.
         environment: Variables that it has beyond ours.
-        mend: Called, in a thread, before it is started again: what it needs may have suffered. May raise SetupInvalid.
+        mend: Called, in a thread, before it is started again: what it needs may have suffered.
     """
 
     name: str
@@ -188,8 +188,8 @@ class Child:
     async def _mend(self) -> None:
         try:
             await asyncio.to_thread(self._program.mend)
-        except SetupInvalid as error:
-            log.error("%s", error.message, extra={"child": self.name})  # noqa: TRY400 - the message says it all
+        except (OSError, SetupInvalid) as error:
+            log.error("%s", error, extra={"child": self.name})  # noqa: TRY400 - the message says it all
 
     def _faults(self) -> list[str]:
         """What it said of its settings."""
