@@ -15,15 +15,14 @@ import yaml
 from detector_grpc.cli.gateway import plan_for
 from detector_grpc.gateway.envoy import BOOTSTRAP_FILE, ROUTES_FILE, envoy_binary
 from detector_grpc.gateway.state import State
-from detector_grpc.settings import Settings
+from detector_grpc.settings import defaults
 
 ENVOY = Path(__file__).resolve().parent
 
 
 def render(folder: Path) -> None:
     """As `detector-grpc gateway render --for compose` does where no setting is set."""
-    settings = Settings.model_construct(**{name: field.default for name, field in Settings.model_fields.items()})
-    plan, place = plan_for(settings, "compose")
+    plan, place = plan_for(defaults(), "compose")
     State(folder).prepare(plan, place)
 
 

@@ -13,7 +13,8 @@ from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.session import OnnxSession
-from detector_grpc.settings import LOOPBACK, address
+from detector_grpc.setting_sections import LOOPBACK
+from detector_grpc.settings import address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,9 +69,13 @@ def gateway_plan(settings: Settings) -> Plan:
         default_version=settings.models.default_version,
         host=gateway.host,
         port=gateway.port,
+        certificate=_place(gateway.tls_certificate),
+        private_key=_place(gateway.tls_private_key),
+        plain_port=gateway.plain_port,
         admin_port=gateway.admin_port,
         http=address(LOOPBACK, gateway.http_port),
         servers=settings.server_addresses,
+        servers_authority=_place(gateway.servers_authority),
         failover=gateway.failover,
         cors_origins=gateway.cors_origins,
         max_message_bytes=limits.max_message_bytes,
@@ -81,6 +86,11 @@ def gateway_plan(settings: Settings) -> Plan:
         request_timeout_s=gateway.request_timeout_s,
         logs_requests=settings.log_level in ("debug", "info"),
     )
+
+
+def _place(file: Path | None) -> str:
+    """A file for a process that may run in another folder; empty for none."""
+    return str(file.absolute()) if file else ""
 
 
 def no_models(settings: Settings) -> str:

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
+# Whose reasons they are, where others have some, too.
+DOMAIN = "detector.v1"
+
+
 class DetectorError(Exception):
     """Base of all expected errors.
 

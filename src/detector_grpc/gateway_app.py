@@ -12,14 +12,16 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from detector_grpc.client import AsyncDetector, CallFailed
+from detector_grpc.client import AsyncDetector, CallFailed, TlsFiles
 from detector_grpc.errors import SetupInvalid
+from detector_grpc.gateway.accepted import accepted
 from detector_grpc.gateway.assets import read_assets
 from detector_grpc.gateway.health import ServerHealth, ServerStatus, ask_all
 from detector_grpc.gateway.http import Sources, application
 from detector_grpc.gateway.metrics import SummedMetrics
 from detector_grpc.gateway.state import State
 from detector_grpc.json_log import logging_to_stderr
+from detector_grpc.setting_sections import LOOPBACK
 from detector_grpc.settings import read_token
 from detector_grpc.stopping import Stopping
 
@@ -34,8 +36,8 @@ log = logging.getLogger(__name__)
 # No less than Envoy lets through.
 MAX_HEADER_BYTES = 64 * 1024
 
-# Envoy stands before it, on the same machine or in the same pod.
-HOST = "127.0.0.1"
+# What the files say, and where they are, is for operators.
+OTHER_FILES = "The gateway's files say something else: `detector-grpc traffic get` says what."
 
 
 def run(settings: Settings) -> None:
@@ -55,11 +57,12 @@ async def _serve(settings: Settings) -> None:
     stopping = Stopping()
     gateway = settings.gateway
     token = read_token(gateway.token_file)
+    tls = TlsFiles(authority=gateway.servers_authority) if gateway.servers_authority else None
     state = State(gateway.folder)
     async with aiohttp.ClientSession() as session:
         sources = Sources(
             assets=await asyncio.to_thread(read_assets),
-            health=partial(ask_all, settings.server_addresses, partial(_probe, token=token)),
+            health=partial(ask_all, settings.server_addresses, partial(_probe, token=token, tls=tls)),
             metrics=SummedMetrics(settings.metrics_addresses, session).text,
             traffic=partial(_traffic, state),
         )
@@ -73,7 +76,7 @@ async def _serve(settings: Settings) -> None:
         await runner.setup()
         try:
             port = await _listen(runner, gateway.http_port)
-            log.info("listening", extra={"host": HOST, "port": port})
+            log.info("listening", extra={"host": LOOPBACK, "port": port})
             await stopping.begun.wait()
         finally:
             await runner.cleanup()
@@ -83,26 +86,27 @@ async def _serve(settings: Settings) -> None:
 async def _listen(runner: web.AppRunner, port: int) -> int:
     """The port, which the system chooses where it is 0."""
     try:
-        await web.TCPSite(runner, HOST, port).start()
+        await web.TCPSite(runner, LOOPBACK, port).start()  # Envoy stands before it, on this machine or in its pod
     except OSError as error:
         raise SetupInvalid(
-            [f"cannot listen on {HOST}:{port} (DETECTOR_GATEWAY_HTTP_PORT): {error.strerror}"]
+            [f"cannot listen on {LOOPBACK}:{port} (DETECTOR_GATEWAY_HTTP_PORT): {error.strerror}"]
         ) from error
     return int(runner.addresses[0][1])
 
 
-def _traffic(state: State) -> Mapping[str, Any] | None:
-    """How calls are shared, as JSON has it; None where no gateway was prepared."""
+async def _traffic(state: State) -> Mapping[str, Any] | None:
+    """How Envoy shares calls, as JSON has it; None where it cannot be asked."""
     try:
-        return {"model": state.plan().model, **asdict(state.traffic())}
+        model, now = await asyncio.to_thread(lambda: (state.plan().model, accepted(state)))
     except SetupInvalid as error:
-        log.warning("there is no traffic to tell of", extra={"cause": str(error)})
+        log.warning("there is no traffic to tell of", extra={"cause": error.message})
         return None
+    return {"model": model, **asdict(now.traffic)} | ({"fault": OTHER_FILES} if now.faults else {})
 
 
-async def _probe(address: str, token: str | None) -> ServerHealth:
+async def _probe(address: str, token: str | None, tls: TlsFiles | None) -> ServerHealth:
     """Asks a server on a connection of its own, so that none waits for one that was down a moment ago."""
-    async with AsyncDetector(address, token=token) as detector:
+    async with AsyncDetector(address, token=token, tls=tls) as detector:
         try:
             status = ServerStatus(await detector.health())
         except CallFailed:

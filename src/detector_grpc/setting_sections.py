@@ -11,6 +11,8 @@ from pydantic_settings import NoDecode
 
 from detector_grpc.errors import SetupInvalid
 
+LOOPBACK = "127.0.0.1"
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 
@@ -33,11 +35,11 @@ class Section(BaseModel):
 class ServerSettings(Section):
     """Where the process listens, and how it stops."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs callers to be known.")
+    host: str = Field(LOOPBACK, description="Address to listen on. Anything but loopback needs callers to be known.")
     port: Port = Field(50051, description="gRPC port; 0 lets the system choose.")
     metrics_port: Port = Field(9464, description="Prometheus port (HTTP); 0 lets the system choose.")
     admin_host: str = Field(
-        "127.0.0.1", description="Address to listen on for orders to load and unload models; as for `host`."
+        LOOPBACK, description="Address to listen on for orders to load and unload models; as for `host`."
     )
     admin_port: Port = Field(50101, description="gRPC port for such orders; 0 lets the system choose.")
     reflection: bool = Field(default=True, description="Whether gRPC reflection tells the contract to tools.")
@@ -138,12 +140,26 @@ class StreamsSettings(Section):
 class GatewaySettings(Section):
     """Envoy in front of the servers."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on for all clients; as for `server.host`.")
+    host: str = Field(LOOPBACK, description="Address to listen on for all clients; as for `server.host`.")
     port: Port = Field(8000, description="Port of all of them; 0 lets the system choose.")
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate chain that clients are shown. Unset: no encryption."
+    )
+    tls_private_key: Path | None = Field(None, description="PEM file of its private key.")
+    plain_port: Port = Field(
+        8002,
+        description="Port without encryption, on loopback, for what runs on this machine; listened on only where there "
+        "is a certificate. 0 lets the system choose.",
+    )
     admin_port: Port = Field(9901, description="Port of Envoy's own interface, on loopback; 0 lets the system choose.")
     http_port: Port = Field(8001, description="Port of `gateway serve`, on loopback: the page, docs, health, metrics.")
     servers: Words = Field(
         (), description="`host:port` of each server process, separated by commas. Unset: the one of this machine."
+    )
+    servers_authority: Path | None = Field(
+        None,
+        description="PEM file of certificates that sign those of the servers, which are called with TLS then. Unset: "
+        "no encryption.",
     )
     server_metrics: Words = Field((), description="`host:port` of their Prometheus ports; as `servers`.")
     token_file: Path | None = Field(
@@ -162,7 +178,7 @@ class GatewaySettings(Section):
         "ready. Pins are never answered by another version.",
     )
     cors_origins: Words = Field(
-        ("http://localhost:*", "http://127.0.0.1:*"),
+        ("http://localhost:*", f"http://{LOOPBACK}:*"),
         description="Origins whose pages may call; `:*` at the end is any port, `*` alone any origin.",
     )
     request_timeout_s: Seconds = Field(
@@ -175,6 +191,12 @@ class GatewaySettings(Section):
         None,
         description="Folder of the gateway's files. Unset: one for its port in the user's folder for state.",
     )
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> GatewaySettings:
+        if (self.tls_certificate is None) != (self.tls_private_key is None):
+            raise ValueError("tls_certificate and tls_private_key must be set together")
+        return self
 
     @property
     def folder(self) -> Path:

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDi
 
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.setting_sections import (
+    LOOPBACK,
     AuthSettings,
     GatewaySettings,
     LimitsSettings,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
     from pydantic_settings import PydanticBaseSettingsSource
-
-LOOPBACK = "127.0.0.1"
 
 # What means every address of the machine, and is none to connect to.
 ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  nothing is bound here
@@ -108,8 +107,15 @@ class Settings(BaseSettings):
 
     @property
     def gateway_address(self) -> str:
-        """`host:port` of the gateway, from this machine."""
-        return address(reachable(self.gateway.host), self.gateway.port)
+        """`host:port` of the gateway, from this machine and without encryption."""
+        own = self.gateway
+        return address(LOOPBACK, own.plain_port) if own.tls_certificate else address(reachable(own.host), own.port)
+
+    @property
+    def gateway_url(self) -> str:
+        """Root of the gateway for clients."""
+        own = self.gateway
+        return f"http{'s' if own.tls_certificate else ''}://{address(reachable(own.host), own.port)}"
 
     def _own(self, port: int) -> str:
         """A port of the server of these settings, from this machine."""
@@ -153,6 +159,11 @@ def reachable(host: str) -> str:
 def address(host: str, port: int) -> str:
     """`host:port`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def defaults() -> Settings:
+    """The settings where nothing is set, whatever the environment."""
+    return Settings.model_construct(**{name: field.default for name, field in Settings.model_fields.items()})
 
 
 def load(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:

@@ -28,6 +28,8 @@ class Stopping:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._on_signal)
         loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is with `nohup`
+            loop.add_signal_handler(signal.SIGHUP, self._on_signal)  # the terminal was closed
 
     @property
     def is_hurried(self) -> bool:

@@ -301,6 +301,18 @@ class TestArms:
         finally:
             gateway.share(v1=100)
 
+    def test_say_where_files_of_the_gateway_say_something_else(self, page: Page, gateway: Gateway) -> None:
+        upload(page, DESK)
+        choose(page, "By weight")
+        try:
+            (gateway.state.folder / "traffic.yaml").write_text("{weights: {v2: 5}, shadow: {}}", encoding="utf-8")
+
+            expect(page.locator("#fault")).to_contain_text("files say something else", timeout=10_000)
+            expect(page.locator("#bar span")).to_have_text(["v1 100 %"])
+        finally:
+            gateway.share(v1=100)
+        expect(page.locator("#fault")).to_be_hidden(timeout=10_000)
+
     def test_say_how_long_it_took(self, page: Page) -> None:
         upload(page, DESK)
         arms(page)

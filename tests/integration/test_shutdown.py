@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,7 +15,7 @@ from support.calls import DETECT, NOT_SERVING, SERVING, connected, encoded_reque
 from support.metrics import read_metrics
 from support.onnx_files import tiny_onnx
 from support.pictures import png
-from support.servers import failed_start, server_process
+from support.servers import failed_start, server_process, start_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +71,27 @@ def test_sigterm_under_load_fails_no_call_that_was_begun(tmp_path: Path, half_se
     assert logged.keys() == {request_id for request_id, code in ended.items() if code is grpc.StatusCode.OK}
     # gRPC cancels what has arrived when it stops but was not handed to anybody yet.
     assert set(ended.values()) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
+
+def test_a_terminal_that_is_closed_ends_a_server_as_sigterm_does(tmp_path: Path) -> None:
+    with server_process(repository=tmp_path) as server:
+        server.send(signal.SIGHUP)
+        assert server.wait() == 0
+        assert server.log("stopped")
+
+
+def test_a_server_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which processes hand down
+    try:
+        server = start_server(repository=tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with closing(server), connected(server.address) as client:
+        client.wait_for_status(SERVING)
+        server.send(signal.SIGHUP)
+        assert client.detect(REQUEST)
+        assert not server.log("draining")
 
 
 def test_sigterm_goes_on_answering_new_calls_while_balancers_look_elsewhere(tmp_path: Path) -> None:

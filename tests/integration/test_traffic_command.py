@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -19,7 +23,6 @@ from detector_grpc.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from click.testing import Result
     from support.gateways import Gateway
@@ -29,7 +32,7 @@ REQUEST = encoded_request(png(np.zeros((64, 64, 3), np.uint8)))
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(tmp_path_factory.mktemp("gateway")) as gateway:
+    with running_gateway(tmp_path_factory.mktemp("gateway"), http=True) as gateway:
         yield gateway
 
 
@@ -115,7 +118,9 @@ def test_an_edited_routes_file_with_a_typo_leaves_the_old_weights_and_is_named(
     assert result.exit_code == 1
     assert "v1" in result.stdout
     assert str(routes) in result.stderr
-    assert told(gateway, "set", "v2=1")["weights"] == {"v2": 1}
+    result = traffic(gateway, "set", "v2=1", "--json")
+    assert json.loads(result.stdout)["weights"] == {"v2": 1}
+    assert str(routes) in result.stderr
 
 
 def test_a_change_to_a_file_that_envoy_never_saw_is_told(gateway: Gateway) -> None:
@@ -212,6 +217,87 @@ def test_compare_judges_by_the_bar_that_is_wanted(counting: Gateway, wanted: str
     assert found["verdict"] == verdict
     assert found["same_boxes"] == pytest.approx({"value": 0.95, "low": 0.8797, "high": 0.9801}, abs=1e-4)
     assert found["slower_s"] == pytest.approx({"value": 0.002, "low": 0.001686, "high": 0.002314}, abs=1e-6)
+
+
+@pytest.mark.parametrize("broken", ["weights: {v1: 80", "wieghts: {v1: 80}", "{weights: {v9: 1}, shadow: {}}"])
+def test_a_broken_traffic_file_is_told_kept_by_shadow_and_replaced_by_set(gateway: Gateway, broken: str) -> None:
+    told(gateway, "set", "v1=70", "v2=30")
+    file = gateway.state.folder / "traffic.yaml"
+    file.write_text(broken, encoding="utf-8")
+
+    result = traffic(gateway, "get", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["weights"] == {"v1": 70, "v2": 30}
+    assert str(file) in result.stderr
+
+    result = traffic(gateway, "shadow", "v2=10%")
+    assert result.exit_code == 2
+    assert f"Error: {file}" in result.stderr
+    assert "`detector-grpc traffic set v1=70 v2=30` would replace the file" in result.stderr
+    assert file.read_text(encoding="utf-8") == broken
+
+    result = traffic(gateway, "set", "v1=80", "v2=20")
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"Replaced: {file}")
+    assert "Envoy goes on with v1=70 v2=30" in result.stderr
+    assert told(gateway, "shadow", "v2=10%") == {"weights": {"v1": 80, "v2": 20}, "shadow": {"v2": 0.1}}
+
+
+def test_a_traffic_file_that_says_something_else_than_envoy_does_is_told_and_not_mixed_in(gateway: Gateway) -> None:
+    file = gateway.state.folder / "traffic.yaml"
+    file.write_text("{weights: {v2: 5}, shadow: {}}", encoding="utf-8")
+
+    assert f"{file} says v2=5, Envoy has v1=100" in traffic(gateway, "get").stderr
+    assert traffic(gateway, "shadow", "v2=10%").exit_code == 2
+    assert told(gateway, "set", "v1=100") == {"weights": {"v1": 100}, "shadow": {}}
+    assert traffic(gateway, "get").exit_code == 0
+
+
+def test_the_page_is_told_what_envoy_does_and_that_the_files_say_something_else(gateway: Gateway) -> None:
+    told(gateway, "set", "v1=70", "v2=30")
+    as_envoy_does = {"model": "tiny", "weights": {"v1": 70, "v2": 30}, "shadow": {}}
+    assert told_by_rest(gateway) == as_envoy_does
+
+    (gateway.state.folder / "traffic.yaml").write_text("{weights: {v2: 5}, shadow: {}}", encoding="utf-8")
+    answer = told_by_rest(gateway)
+    fault = answer.pop("fault")
+    assert answer == as_envoy_does
+    assert "say something else" in fault
+    assert str(gateway.state.folder) not in fault  # paths are for operators
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which folders a process has open")
+def test_who_changes_traffic_waits_for_who_is_changing_it(gateway: Gateway) -> None:
+    command = [sys.executable, "-m", "detector_grpc", "traffic", "set", "--state", str(gateway.state.folder), "v2=1"]
+    with gateway.state.changing():
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_until(lambda: has_open(process.pid, gateway.state.folder), "somebody who waits")
+        gateway.share({"v2": 0.1}, v1=100)
+
+    assert process.wait(30) == 0
+    assert told(gateway, "get") == {"weights": {"v2": 1}, "shadow": {"v2": 0.1}}
+
+
+def test_nobody_waits_for_ever_for_who_is_changing_it(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector_grpc.gateway.state.TURN_S", 0.1)
+    with gateway.state.changing():
+        result = traffic(gateway, "set", "v2=1")
+    assert result.exit_code == 2
+    assert f"another process has been changing the traffic of {gateway.state.folder} for 0.1 s" in result.stderr
+    assert told(gateway, "get")["weights"] == {"v1": 100}
+
+
+def told_by_rest(gateway: Gateway) -> dict[str, Any]:
+    with urlopen(f"{gateway.url}/traffic") as answer:  # noqa: S310 - always http
+        facts: dict[str, Any] = json.load(answer)
+        return facts
+
+
+def has_open(pid: int, folder: Path) -> bool:
+    try:
+        return str(folder) in [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:  # it has just closed one
+        return False
 
 
 def test_without_a_gateway_nothing_is_changed(tmp_path: Path) -> None:

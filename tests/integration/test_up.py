@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -28,6 +29,7 @@ from support.servers import SOURCES
 from support.ups import failed_up, start_up, up_process
 
 from detector_grpc.cli import main
+from detector_grpc.errors import SetupInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,6 +167,54 @@ def test_whatever_else_is_killed_is_started_again(up: UpProcess, child: str) -> 
     wait_until(answers, "the gateway answers")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"routes.yaml": None},
+        {"traffic.yaml": "weights: {v2: ["},
+    ],
+    ids=["no routes", "broken traffic"],
+)
+def test_envoy_is_started_again_with_the_shares_that_there_were_whatever_somebody_has_done_to_its_files(
+    up: UpProcess, damage: dict[str, str | None]
+) -> None:
+    change = ["traffic", "set", "--state", str(up.state.folder), "v2=1"]
+    assert CliRunner().invoke(main, change).exit_code == 0
+    for name, text in damage.items():
+        file = up.state.folder / name
+        file.unlink()
+        if text is not None:
+            file.write_text(text, encoding="utf-8")
+    psutil.Process(up.pids("envoy")[-1]).kill()
+    wait_until(lambda: len(up.pids("envoy")) == 2, "envoy once more")
+
+    def is_healthy() -> bool:
+        try:
+            return up.healthy_servers() == {2}
+        except (SetupInvalid, KeyError):
+            return False
+
+    wait_until(is_healthy, "Envoy has seen all servers")
+    with connected(up.gateway) as client:
+        client.wait_for_status(SERVING)
+        assert {client.detect(REQUEST).version for _ in range(10)} == {"v2"}
+
+
+def test_all_goes_on_where_somebody_removes_the_folder_of_the_gateway(up: UpProcess) -> None:
+    shutil.rmtree(up.state.folder)
+    for child in ("server-0", "envoy"):
+        psutil.Process(up.pids(child)[-1]).kill()
+        wait_until(lambda child=child: len(up.pids(child)) == 2, f"{child} once more")
+    wait_until(lambda: len(up.log("version ready", by="server-0")) == 4, "server-0 is back")
+    with connected(up.gateway) as client:
+        client.wait_for_status(SERVING)
+        assert client.detect(REQUEST).detections
+    shutil.rmtree(up.state.folder)
+    up.send(signal.SIGINT)
+    assert up.wait() == 0
+    assert "Traceback" not in up.text
+
+
 def test_one_ctrl_c_stops_all_in_order(up: UpProcess) -> None:
     children = up.children()
     began = time.monotonic()
@@ -192,6 +242,15 @@ def test_ctrl_c_while_all_start_stops_all(tmp_path: Path, repository: Path) -> N
     assert children
     assert all_gone(children)
     assert "Traceback" not in up.text
+
+
+def test_a_terminal_that_is_closed_stops_all_in_order(up: UpProcess) -> None:
+    children = up.children()
+    up.send(signal.SIGHUP)
+
+    assert up.wait() == 0
+    assert all_gone(children)
+    assert [entry["by"] for entry in up.log("stopped")][-2:] == ["pages", "up"]
 
 
 def test_sigterm_finishes_calls_in_progress(tmp_path: Path, half_second: int) -> None:
@@ -244,6 +303,31 @@ def test_an_up_that_is_killed_leaves_nobody_behind(up: UpProcess) -> None:
     wait_until(lambda: all_gone(children), "all children are gone")
 
 
+def test_what_an_up_that_was_killed_has_left_goes_at_the_next_start(tmp_path: Path) -> None:
+    own, temporary = tmp_path / "state" / "up", tmp_path / "temporary"
+    temporary.mkdir()
+    seen = []
+    for end in (signal.SIGKILL, signal.SIGINT):
+        with up_process(tmp_path, demo=True, TMPDIR=temporary) as up:
+            up.shown()
+            assert {path.name for path in own.iterdir()} == {"resume-key", "desk.jpg"}
+            seen.append((own / "resume-key").read_bytes())
+            (own / "stray").touch()
+            up.send(end)
+            up.wait()
+    assert seen[0] != seen[1]
+    assert not list(own.iterdir())
+    assert not list(temporary.glob("*detector*"))
+
+
+def test_a_second_up_in_the_folder_of_another_is_refused(up: UpProcess, tmp_path: Path) -> None:
+    code, other = failed_up(tmp_path)
+    assert code == 2
+    (said,) = other.lines
+    assert said.startswith(f"Error: another `up` runs in {up.state.folder}; choose another")
+    assert up.healthy_servers() == {2}
+
+
 def test_ports_that_are_taken_are_all_named_before_anything_starts(tmp_path: Path, repository: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         taken = [each.getsockname()[1] for each in (first, second)]
@@ -278,10 +362,22 @@ def test_servers_have_the_settings_of_the_file_that_up_was_given_and_of_no_other
         assert client.detect(REQUEST).version == "v1"
 
 
+def test_servers_of_somebody_else_are_refused_with_what_to_do_instead(tmp_path: Path, repository: Path) -> None:
+    names = ("gateway_servers", "gateway_servers_authority", "gateway_server_metrics")
+    code, up = failed_up(tmp_path, repository=repository, **dict.fromkeys(names, "localhost:50051"))
+    assert code == 2
+    assert up.lines == [
+        f"Error: {variable}: `up` starts servers of its own; `gateway render` and `gateway serve` are for others"
+        for variable in (f"DETECTOR_{name.upper()}" for name in names)
+    ]
+
+
 def test_a_certificate_is_refused_with_what_to_do_instead(tmp_path: Path, repository: Path) -> None:
     code, up = failed_up(tmp_path, repository=repository, tls_certificate="/a", tls_private_key="/b")
     assert code == 2
-    assert up.lines == ["Error: DETECTOR_TLS_CERTIFICATE: `up` does not encrypt, `serve` does"]
+    assert up.lines == [
+        "Error: DETECTOR_TLS_CERTIFICATE: `serve` encrypts with it, `up` with DETECTOR_GATEWAY_TLS_CERTIFICATE"
+    ]
 
 
 def test_without_envoy_grpc_is_served_and_it_is_said_that_there_is_no_gateway(tmp_path: Path, repository: Path) -> None:

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from detector_grpc.configured import gateway_plan
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.admin import Admin
 from detector_grpc.gateway.envoy import envoy_binary
-from detector_grpc.gateway.plan import Plan
 from detector_grpc.gateway.routes import routed
 from detector_grpc.gateway.state import State
 from detector_grpc.gateway.traffic import Traffic
-from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES
-from detector_grpc.settings import Settings
+from detector_grpc.settings import defaults
 from support.calls import SERVING, connected, wait_until
 from support.gateway_http import gateway_http
 from support.onnx_files import Box, tiny_onnx
@@ -28,6 +27,8 @@ from support.servers import PATIENCE_S, ServerProcess, start_server
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from detector_grpc.gateway.plan import Plan
 
 MODEL = "tiny"
 VERSIONS = ("v1", "v2")
@@ -137,26 +138,9 @@ class Gateway:
 
 def plan_for(servers: Sequence[str], **changes: Any) -> Plan:
     """The plan of a gateway in front of these servers, whose own ports are the system's choice."""
-    gateway, limits = Settings.model_fields["gateway"].default, Settings.model_fields["limits"].default
-    plan = Plan(
-        model=MODEL,
-        versions=VERSIONS,
-        default_version="v1",
-        host="127.0.0.1",
-        port=0,
-        admin_port=0,
-        http=NOWHERE,
-        servers=tuple(servers),
-        failover=False,
-        cors_origins=gateway.cors_origins,
-        max_message_bytes=limits.max_message_bytes,
-        margin_bytes=TRANSPORT_MARGIN_BYTES,
-        max_connection_streams=limits.max_connection_streams,
-        max_memory_bytes=gateway.max_memory_bytes,
-        receive_timeout_s=limits.receive_timeout_s,
-        request_timeout_s=gateway.request_timeout_s,
-    )
-    return plan.model_copy(update=changes)
+    own = {"model": MODEL, "versions": VERSIONS, "servers": tuple(servers), "http": NOWHERE}
+    ports = {"port": 0, "admin_port": 0, "plain_port": 0}
+    return gateway_plan(defaults()).model_copy(update=own | ports | changes)
 
 
 @contextmanager
@@ -166,6 +150,7 @@ def running_gateway(
     plan: Mapping[str, Any] = MappingProxyType({}),
     *,
     http: bool = False,
+    healthy: bool = True,
     **settings: object,
 ) -> Iterator[Gateway]:
     """A gateway in front of servers with the versions v1 and v2 of a tiny model, all of them healthy.
@@ -175,6 +160,7 @@ def running_gateway(
         servers: Number of server processes.
         plan: Fields of the gateway's plan.
         http: Whether its HTTP process runs, too.
+        healthy: Whether Envoy is to find all servers healthy.
         settings: Of the servers, as `server_process` has them; `repository` for other models.
     """
     if "repository" not in settings:
@@ -191,7 +177,8 @@ def running_gateway(
         stack.callback(envoy.close)
         admin = _admin(state, envoy)
         gateway = Gateway(admin.listener(), admin, state, processes, envoy, settings)
-        gateway.wait_until_healthy(servers)
+        if healthy:
+            gateway.wait_until_healthy(servers)
         yield gateway
 
 

@@ -27,12 +27,13 @@ class UpProcess(ServerProcess):
     """An `up` and all that it and its children log.
 
     Attributes:
+        state: The folder of its gateway.
         gateway: `host:port` of Envoy; None where there is none.
         servers: `host:port` of every server.
     """
 
     def __init__(self, environment: Mapping[str, str], flags: Sequence[str] = ()) -> None:
-        self._state = State(Path(environment["DETECTOR_GATEWAY_STATE"]))
+        self.state = State(Path(environment["DETECTOR_GATEWAY_STATE"]))
         super().__init__({**FREE_PORTS, **environment}, [*COMMAND, *flags], stdout=subprocess.PIPE)
 
     def wait_until_ready(self) -> None:
@@ -54,13 +55,13 @@ class UpProcess(ServerProcess):
 
     def healthy_servers(self) -> set[int]:
         """How many servers Envoy takes for healthy, by any of their names."""
-        plan, stats = self._state.plan(), Admin(self._state.admin_address()).stats("membership_healthy")
+        plan, stats = self.state.plan(), Admin(self.state.admin_address()).stats("membership_healthy")
         names = [SERVERS_CLUSTER, *map(plan.cluster, plan.versions)]
         return {stats[f"cluster.{name}.membership_healthy"] for name in names}
 
     def calls_under_way(self) -> int:
         """How many calls servers have through Envoy."""
-        active = Admin(self._state.admin_address()).stats(r"upstream_rq_active$")
+        active = Admin(self.state.admin_address()).stats(r"upstream_rq_active$")
         return sum(count for name, count in active.items() if not name.startswith("cluster.http."))
 
     def children(self) -> list[psutil.Process]:

@@ -11,10 +11,12 @@ from detector_grpc import settings
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES
 from detector_grpc.setting_sections import MIB
-from detector_grpc.settings import Settings, environment, load, variables
+from detector_grpc.settings import defaults, environment, load, variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from detector_grpc.settings import Settings
 
     Write = Callable[[str], Path]
 
@@ -110,6 +112,9 @@ def test_every_setting_can_be_set_by_the_variable_that_is_told(path: str, monkey
     if path.startswith("tls."):
         for other in ("DETECTOR_TLS_CERTIFICATE", "DETECTOR_TLS_PRIVATE_KEY"):
             monkeypatch.setenv(other, "7")
+    if path.startswith("gateway.tls_"):
+        for other in ("DETECTOR_GATEWAY_TLS_CERTIFICATE", "DETECTOR_GATEWAY_TLS_PRIVATE_KEY"):
+            monkeypatch.setenv(other, "7")
     if path in {"server.host", "server.admin_host", "gateway.host"}:
         monkeypatch.setenv("DETECTOR_AUTH_MODE", "open")
     if path == "models.poll_s":
@@ -121,7 +126,7 @@ def test_every_setting_can_be_set_by_the_variable_that_is_told(path: str, monkey
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("DETECTOR_SERVER_PORT", "DETECTOR_MODELS_REPOSITORY", "LOG_LEVEL", "MODEL_V1_PATH"):
         monkeypatch.setenv(variable, "")
-    assert load() == Settings.model_construct(**{n: f.default for n, f in Settings.model_fields.items()})
+    assert load() == defaults()
     assert load().model_fields_set == set()
 
 
@@ -273,6 +278,8 @@ def test_looking_at_the_repository_needs_one() -> None:
 @pytest.mark.parametrize("alone", ["certificate", "private_key"])
 def test_certificate_and_key_come_together(alone: str) -> None:
     assert faults({f"tls.{alone}": "/x"}) == ["DETECTOR_TLS: certificate and private_key must be set together"]
+    of_gateway = "DETECTOR_GATEWAY: tls_certificate and tls_private_key must be set together"
+    assert faults({f"gateway.tls_{alone}": "/x"}) == [of_gateway]
 
 
 def test_the_authority_of_clients_needs_a_certificate() -> None:

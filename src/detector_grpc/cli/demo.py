@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import shlex
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,26 +21,33 @@ if TYPE_CHECKING:
 COMMAND = shlex.quote(str(Path(sys.argv[0]).resolve()))
 
 
-async def show_next_steps(settings: Settings, places: Places) -> None:
-    """Looks at the bundled picture where the bundled model is served, and says what can be done next."""
+async def show_next_steps(settings: Settings, places: Places, *, folder: Path) -> None:
+    """Looks at the bundled picture where the bundled model is served, and says what can be done next.
+
+    Args:
+        settings: All of them.
+        places: Where all is reached.
+        folder: Where the picture with its boxes goes.
+    """
     console = Console(highlight=False, soft_wrap=True)
     address = places.gateway or places.servers[0]
     knows_callers = settings.auth.callers_file is not None
     if settings.demo and not knows_callers:  # else only somebody with credentials can call
-        await _show_picture(console, address)
+        await _show_picture(console, address, folder / BUNDLED_PICTURE.name)
     token = " --token-file FILE" if knows_callers else ""
     reach = f"--address {address}{token}"
     steps = [f"detect {reach} --save annotated {BUNDLED_PICTURE.parent}", f"models list {reach}"]
     servers = " and ".join(places.servers)
-    if places.gateway:
-        url = f"http://{address}"
+    if places.url:
+        url, inner = places.url, f"http://{address}"
+        encrypted = f"with TLS, and for this machine on {address} without, " if url != inner else ""
         lines = [
-            f"Serving gRPC and REST on {address}, and gRPC alone on {servers}.",
+            f"Serving gRPC and REST on {url.partition('//')[2]}, {encrypted}and gRPC alone on {servers}.",
             f"The page is {url}/, docs are {url}/docs, metrics {url}/metrics. Next:",
         ]
-        state, port = settings.gateway.state, address.rpartition(":")[2]
+        state, port = settings.gateway.state, url.rpartition(":")[2]
         steps += [
-            f"health --rest {url}{token}",
+            f"health --rest {inner}{token}",
             f"traffic get --state {state}" if state else f"traffic get --port {port}",
         ]
     else:
@@ -52,11 +56,8 @@ async def show_next_steps(settings: Settings, places: Places) -> None:
     console.print("\n".join([*lines, *(f"  {COMMAND} {step}" for step in steps), "Ctrl-C stops."]), markup=False)
 
 
-async def _show_picture(console: Console, address: str) -> None:
-    """Detects over gRPC like any client, and prints the boxes."""
-    folder = tempfile.mkdtemp(prefix="detector-grpc-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    annotated = Path(folder) / BUNDLED_PICTURE.name
+async def _show_picture(console: Console, address: str, annotated: Path) -> None:
+    """Detects over gRPC like any client, prints the boxes, and draws them into a file."""
     try:
         async with AsyncDetector(address, configured.BUNDLED_MODEL) as detector:
             outcome = await look(detector, Job(BUNDLED_PICTURE, annotated), DetectOptions(), downscale=False)

@@ -67,7 +67,7 @@ def _of_a_gateway(command: Callable[..., None]) -> Callable[..., None]:
 def get_(state: State, *, as_json: bool) -> None:
     """Say how traffic is shared.
 
-    The exit code is 1 if the routes file says something else, e.g. because somebody has edited it and Envoy refused it.
+    The exit code is 1 if the files say something else, e.g. because somebody has edited them and Envoy refused it.
     """
     _report(state, accepted(state), as_json=as_json)
 
@@ -79,9 +79,11 @@ def get_(state: State, *, as_json: bool) -> None:
 def set_(state: State, *, weights: tuple[str, ...], as_json: bool) -> None:
     """Share traffic by weight, e.g. v1=80 v2=20.
 
-    Versions that are not named get nothing. No call is lost; streams keep the version that they began with.
+    Versions that are not named get nothing. No call is lost; streams keep the version that they began with. Files that
+    somebody has broken are replaced.
     """
-    _change(state, Traffic(parse_weights(weights, state.plan().versions), state.traffic().shadow), as_json=as_json)
+    wanted = parse_weights(weights, state.plan().versions)
+    _change(state, lambda now: Traffic(wanted, now.traffic.shadow), as_json=as_json)
 
 
 @click.command()
@@ -93,7 +95,15 @@ def shadow(state: State, *, share: str, as_json: bool) -> None:
 
     Of the calls that weights send to other versions, this version also gets so many, and its answers are compared.
     """
-    _change(state, Traffic(state.traffic().weights, parse_shadow([share], state.plan().versions)), as_json=as_json)
+    wanted = parse_shadow([share], state.plan().versions)
+
+    def shadowed(now: Accepted) -> Traffic:
+        if now.traffic_fault:  # which weights were meant is for its writer to say
+            weights = Traffic(now.traffic.weights) if now.traffic.weights else "VERSION=WEIGHT"
+            raise SetupInvalid([f"{now.traffic_fault}; `detector-grpc traffic set {weights}` would replace the file"])
+        return Traffic(now.traffic.weights, wanted)
+
+    _change(state, shadowed, as_json=as_json)
 
 
 @click.command()
@@ -125,10 +135,16 @@ def compare(state: State, *, wanted: float, as_json: bool) -> None:
         console.print(_comparison(each), f"{each.verdict(wanted / 100)}\n", highlight=False)
 
 
-def _change(state: State, wanted: Traffic, *, as_json: bool) -> None:
-    accepted(state)  # or nobody would see the change
-    state.change(wanted)
-    _report(state, wait_until_accepted(state), as_json=as_json)
+def _change(state: State, change: Callable[[Accepted], Traffic], *, as_json: bool) -> None:
+    """Has the traffic shared as follows from how Envoy shares it now."""
+    with state.changing():
+        before = accepted(state)
+        wanted = change(before)
+        for fault in before.faults:
+            click.echo(f"Replaced: {fault}", err=True)
+        state.change(wanted)
+        now = wait_until_accepted(state)
+    _report(state, now, as_json=as_json)
 
 
 def _report(state: State, now: Accepted, *, as_json: bool) -> None:
@@ -137,8 +153,9 @@ def _report(state: State, now: Accepted, *, as_json: bool) -> None:
         click.echo(json.dumps(_facts(now)))
     else:
         Console().print(_table(now.traffic, versions))
-    if now.fault:
-        click.echo(f"Error: {now.fault}", err=True)
+    for fault in now.faults:
+        click.echo(f"Error: {fault}", err=True)
+    if now.faults:
         raise click.exceptions.Exit(1)
 
 
@@ -173,7 +190,7 @@ def _ms(seconds: float | None) -> str:
 
 def _facts(now: Accepted) -> dict[str, Any]:
     facts = {"weights": dict(now.traffic.weights), "shadow": dict(now.traffic.shadow)}
-    return facts | ({"fault": now.fault} if now.fault else {})
+    return facts | ({"fault": "; ".join(now.faults)} if now.faults else {})
 
 
 def _table(traffic: Traffic, versions: tuple[str, ...]) -> Table:

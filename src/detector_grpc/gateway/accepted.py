@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import yaml
+from typing import TYPE_CHECKING, NamedTuple
 
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.admin import Admin
 from detector_grpc.gateway.envoy import ROUTES_FILE
 from detector_grpc.gateway.routes import routed
+from detector_grpc.gateway.state import TRAFFIC_FILE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from detector_grpc.gateway.state import State
     from detector_grpc.gateway.traffic import Traffic
 
@@ -28,11 +25,18 @@ class Accepted(NamedTuple):
 
     Attributes:
         traffic: How it shares the calls.
-        fault: Why that is not what the routes file says, in one sentence; empty if it is.
+        routes_fault: Why that is not what the routes file says, in one sentence; empty if it is.
+        traffic_fault: The same of the traffic file, which counts when Envoy is started again.
     """
 
     traffic: Traffic
-    fault: str
+    routes_fault: str
+    traffic_fault: str
+
+    @property
+    def faults(self) -> list[str]:
+        """Why files say something else, a sentence each."""
+        return [fault for fault in (self.routes_fault, self.traffic_fault) if fault]
 
 
 def accepted(state: State) -> Accepted:
@@ -46,28 +50,37 @@ def accepted(state: State) -> Accepted:
         traffic = routed(admin.route_table())
     except (KeyError, TypeError) as error:
         raise SetupInvalid(["Envoy has accepted no routes yet; its log says why"]) from error
-    return Accepted(traffic, _fault(state.folder / ROUTES_FILE, traffic, admin.routes_accepted_at()))
+    routes_fault = _routes_fault(state, traffic, admin.routes_accepted_at())
+    return Accepted(traffic, routes_fault, _traffic_fault(state, traffic))
 
 
 def wait_until_accepted(state: State) -> Accepted:
     """As `accepted`, once Envoy has had the time to take a file that was just written."""
     deadline = time.monotonic() + PATIENCE_S
-    while (now := accepted(state)).fault and time.monotonic() < deadline:
+    while (now := accepted(state)).faults and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return now
 
 
-def _fault(path: Path, traffic: Traffic, accepted_at: float) -> str:
+def _routes_fault(state: State, traffic: Traffic, accepted_at: float) -> str:
+    path = state.folder / ROUTES_FILE
     try:
-        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        in_file = routed(content["resources"][0])
+        in_file = state.routed()
         changed_at = path.stat().st_ctime  # that of the content may be older: files are renamed into place
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        return f"{path} cannot be read, and Envoy goes on as before: {' '.join(str(error).split())}"
-    except (AttributeError, IndexError, KeyError, TypeError):
-        return f"{path} is no route table of ours; Envoy may go on as before"
+    except SetupInvalid as error:
+        return f"{error.message}; Envoy goes on with {traffic}"
     if in_file != traffic:
         return f"{path} says {in_file}, Envoy has {traffic}; its log says why"
     if changed_at > accepted_at:
         return f"Envoy has not accepted {path} since it was changed; its log says why"
+    return ""
+
+
+def _traffic_fault(state: State, traffic: Traffic) -> str:
+    try:
+        in_file = state.traffic()
+    except SetupInvalid as error:
+        return f"{error.message}; Envoy goes on with {traffic}"
+    if in_file != traffic:
+        return f"{state.folder / TRAFFIC_FILE} says {in_file}, Envoy has {traffic}, until it is started again"
     return ""

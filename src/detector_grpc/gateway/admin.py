@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from detector_grpc.errors import SetupInvalid
+from detector_grpc.gateway.envoy import CLIENTS_LISTENER, PLAIN_LISTENER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +31,10 @@ class Admin:
         return self._get("/ready")[0] == http.HTTPStatus.OK
 
     def listener(self) -> str:
-        """`host:port` at which it takes calls."""
-        listeners = json.loads(self._get("/listeners?format=json")[1])["listener_statuses"]
-        address = listeners[0]["local_address"]["socket_address"]
+        """`host:port` at which it takes calls without encryption."""
+        statuses = json.loads(self._get("/listeners?format=json")[1])["listener_statuses"]
+        places = {each["name"]: each["local_address"]["socket_address"] for each in statuses}
+        address = places.get(PLAIN_LISTENER) or places[CLIENTS_LISTENER]
         return f"{address['address']}:{address['port_value']}"
 
     def route_table(self) -> Mapping[str, Any]:

@@ -14,8 +14,10 @@ from detector_grpc.gateway.descriptors import SERVICES, descriptor_set, rest_fie
 from detector_grpc.gateway.local_errors import local_errors
 from detector_grpc.gateway.routes import PAGES_CLUSTER, SERVERS_CLUSTER, route_table
 from detector_grpc.gateway.template import duration, fill
+from detector_grpc.setting_sections import LOOPBACK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import PurePath
 
     from detector_grpc.gateway.plan import Plan
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 BOOTSTRAP_FILE = "envoy.yaml"
 ROUTES_FILE = "routes.yaml"
 DESCRIPTORS_FILE = "descriptors.binpb"
+
+CLIENTS_LISTENER = "gateway"
+PLAIN_LISTENER = "plain"
 
 
 def render(plan: Plan, traffic: Traffic, place: PurePath) -> dict[str, bytes]:
@@ -63,22 +68,6 @@ def envoy_binary() -> Path:
 
 def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
     buffer_bytes = plan.max_message_bytes + plan.margin_bytes
-    listener = fill(
-        "listener",
-        host=plan.host,
-        port=plan.port,
-        buffer_bytes=buffer_bytes,
-        receive_timeout=duration(plan.receive_timeout_s),
-        max_connection_streams=plan.max_connection_streams,
-        routes_file=str(place / ROUTES_FILE),
-        routes_folder=str(place),
-        descriptors_file=str(place / DESCRIPTORS_FILE),
-        transcoded_services=[service.full_name for service in SERVICES],
-        servers_parameters=rest_fields(),
-        max_body_bytes=plan.max_body_bytes,
-        local_errors=local_errors(plan.max_body_bytes),
-        access_logs=[fill("access_log")] if plan.logs_requests else [],
-    )
     clusters = [_servers(plan, SERVERS_CLUSTER, "", buffer_bytes)]
     for version in plan.versions:
         clusters.append(
@@ -90,18 +79,48 @@ def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
     pages = fill("pages", name=PAGES_CLUSTER, discovery=_discovery([plan.http]), endpoints=[_endpoint(plan.http)])
     bootstrap: dict[str, Any] = fill(
         "bootstrap",
-        admin_host="127.0.0.1",
+        admin_host=LOOPBACK,
         admin_port=plan.admin_port,
-        listeners=[listener],
+        listeners=list(_listeners(plan, place, buffer_bytes)),
         clusters=[*clusters, pages],
         max_memory_bytes=plan.max_memory_bytes,
     )
     return bootstrap
 
 
+def _listeners(plan: Plan, place: PurePath, buffer_bytes: int) -> Iterator[Any]:
+    """The one for clients, and where that encrypts one for this machine."""
+
+    def listener(name: str, host: str, port: int) -> Any:  # noqa: ANN401
+        return fill(
+            "listener",
+            name=name,
+            host=host,
+            port=port,
+            buffer_bytes=buffer_bytes,
+            receive_timeout=duration(plan.receive_timeout_s),
+            max_connection_streams=plan.max_connection_streams,
+            routes_file=str(place / ROUTES_FILE),
+            routes_folder=str(place),
+            descriptors_file=str(place / DESCRIPTORS_FILE),
+            transcoded_services=[service.full_name for service in SERVICES],
+            servers_parameters=rest_fields(),
+            max_body_bytes=plan.max_body_bytes,
+            local_errors=local_errors(plan.max_body_bytes),
+            access_logs=[fill("access_log")] if plan.logs_requests else [],
+        )
+
+    clients = listener(CLIENTS_LISTENER, plan.host, plan.port)
+    yield clients
+    if plan.certificate:
+        (chain,) = clients["filter_chains"]
+        chain["transport_socket"] = fill("listener_tls", certificate=plan.certificate, private_key=plan.private_key)
+        yield listener(PLAIN_LISTENER, LOOPBACK, plan.plain_port)
+
+
 def _servers(plan: Plan, name: str, health_name: str, buffer_bytes: int, version: str = "") -> Any:  # noqa: ANN401
     """A cluster of all servers, as far as they are healthy by a name."""
-    return fill(
+    cluster = fill(
         "servers",
         name=name,
         stat_name=_stat_name(name),
@@ -110,6 +129,15 @@ def _servers(plan: Plan, name: str, health_name: str, buffer_bytes: int, version
         health_name=health_name,
         buffer_bytes=buffer_bytes,
     )
+    if plan.servers_authority:
+        names = [_subject(_host(address)) for address in plan.servers]
+        cluster["transport_socket"] = fill("servers_tls", authority=plan.servers_authority, names=names)
+    return cluster
+
+
+def _subject(host: str) -> dict[str, Any]:
+    """How a certificate names a host."""
+    return {"san_type": "IP_ADDRESS" if _is_ip(host) else "DNS", "matcher": {"exact": host}}
 
 
 def _metadata(version: str) -> dict[str, Any]:
@@ -130,13 +158,17 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _endpoint(address: str) -> dict[str, Any]:
-    host, _, port = address.rpartition(":")
-    return {"endpoint": {"address": {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}}}
+    port = int(address.rpartition(":")[2])
+    return {"endpoint": {"address": {"socket_address": {"address": _host(address), "port_value": port}}}}
 
 
 def _discovery(addresses: list[str] | tuple[str, ...]) -> str:
     """How Envoy finds out where the addresses are: names are asked for again and again."""
-    return "STATIC" if all(_is_ip(address.rpartition(":")[0].strip("[]")) for address in addresses) else "STRICT_DNS"
+    return "STATIC" if all(_is_ip(_host(address)) for address in addresses) else "STRICT_DNS"
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
 
 
 def _is_ip(host: str) -> bool:

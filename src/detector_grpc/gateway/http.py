@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from detector_grpc.gateway.local_errors import DOMAIN, LOCAL_ERRORS, LocalError
+from detector_grpc.errors import DOMAIN
+from detector_grpc.gateway.local_errors import LOCAL_ERRORS, LocalError
 from detector_grpc.gateway.shared import Shared
 
 if TYPE_CHECKING:
@@ -44,19 +45,19 @@ class Sources:
         assets: Files.
         health: Asks all servers whether they are ready.
         metrics: Sums the metrics of all servers, as Prometheus text.
-        traffic: How calls are shared now, as JSON has it; None where nobody shares them.
+        traffic: Asks how calls are shared now, as JSON has it; None where nobody says so.
     """
 
     assets: Assets
     health: Callable[[], Coroutine[None, None, HealthReport]]
     metrics: Callable[[], Coroutine[None, None, bytes]]
-    traffic: Callable[[], Mapping[str, Any] | None]
+    traffic: Callable[[], Coroutine[None, None, Mapping[str, Any] | None]]
 
 
 def application(sources: Sources) -> web.Application:
     """The process's answers by path."""
     assets = sources.assets
-    health, metrics = Shared(sources.health), Shared(sources.metrics)
+    health, metrics, traffic = Shared(sources.health), Shared(sources.metrics), Shared(sources.traffic)
 
     def page(name: str, policy: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -82,10 +83,10 @@ def application(sources: Sources) -> web.Application:
     async def metrics_(_: web.Request) -> web.StreamResponse:
         return web.Response(body=await metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def traffic(_: web.Request) -> web.StreamResponse:
-        now = sources.traffic()
+    async def traffic_(_: web.Request) -> web.StreamResponse:
+        now = await traffic()
         if now is None:
-            return _error(503, LOCAL_ERRORS[503], "no gateway was prepared here, so nothing shares calls")
+            return _error(503, LOCAL_ERRORS[503], "no gateway says how it shares calls")
         return web.json_response(now)
 
     app = web.Application(middlewares=[_errors_as_json])
@@ -99,7 +100,7 @@ def application(sources: Sources) -> web.Application:
             web.get("/openapi.json", openapi),
             web.get("/health", health_),
             web.get("/metrics", metrics_),
-            web.get("/traffic", traffic),
+            web.get("/traffic", traffic_),
         ]
     )
     return app

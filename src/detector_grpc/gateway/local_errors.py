@@ -5,9 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from detector_grpc.errors import DOMAIN
 from detector_grpc.gateway.template import fill
-
-DOMAIN = "detector.v1"
 
 
 class LocalError(NamedTuple):

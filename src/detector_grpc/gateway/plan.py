@@ -16,9 +16,13 @@ class Plan(BaseModel):
         default_version: The one that gets all traffic until somebody says otherwise.
         host: Address to listen on.
         port: Port to listen on; 0 lets the system choose.
+        certificate: PEM file of the certificate chain that clients are shown; empty: no encryption.
+        private_key: PEM file of its key.
+        plain_port: Port without encryption, on loopback, where there is a certificate; as `port`.
         admin_port: Port of Envoy's own interface, on loopback; as `port`.
         http: `host:port` of the process that serves the pages.
         servers: `host:port` of every server process.
+        servers_authority: PEM file of the certificates that sign those of the servers; empty: no encryption.
         failover: Whether other versions answer in place of an arm that no server has ready.
         cors_origins: Origins whose pages may call, as `gateway.cors_origins`.
         max_message_bytes: Largest request that servers take.
@@ -37,9 +41,13 @@ class Plan(BaseModel):
     default_version: str
     host: str
     port: int
+    certificate: str
+    private_key: str
+    plain_port: int
     admin_port: int
     http: str
     servers: tuple[str, ...]
+    servers_authority: str
     failover: bool
     cors_origins: tuple[str, ...]
     max_message_bytes: int

@@ -5,16 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.envoy import BOOTSTRAP_FILE, ROUTES_FILE, render, to_yaml
+from detector_grpc.gateway.lock import locked
 from detector_grpc.gateway.plan import Plan
-from detector_grpc.gateway.routes import route_table
+from detector_grpc.gateway.routes import route_table, routed
 from detector_grpc.gateway.traffic import Traffic, initial, read_traffic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import PurePath
 
 log = logging.getLogger(__name__)
@@ -22,6 +27,9 @@ log = logging.getLogger(__name__)
 PLAN_FILE = "plan.json"
 TRAFFIC_FILE = "traffic.yaml"
 ADMIN_ADDRESS_FILE = "admin-address"
+
+# Who changes the traffic waits some seconds for Envoy.
+TURN_S = 20.0
 
 
 class State:
@@ -45,24 +53,38 @@ class State:
             SetupInvalid: A file cannot be written.
         """
         try:
-            traffic = read_traffic(self.folder / TRAFFIC_FILE, plan.versions)
-        except SetupInvalid as error:  # written for other versions, say; it is kept beside the new one
-            log.warning("traffic is shared as at first: %s", error.message)
-            (self.folder / TRAFFIC_FILE).replace(self.folder / f"{TRAFFIC_FILE}.old")
-            traffic = None
-        traffic = traffic or initial(plan.versions, plan.default_version)
-        files = render(plan, traffic, place or self.folder.absolute())
-        files |= {PLAN_FILE: plan.model_dump_json(indent=2).encode(), TRAFFIC_FILE: traffic.to_yaml().encode()}
-        try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SetupInvalid([f"cannot write into {self.folder}: {error.strerror}"]) from error
-        for name, content in files.items():
-            self._write(name, content)
+        with self.changing():
+            traffic = self._traffic_before(plan)
+            files = render(plan, traffic, place or self.folder.absolute())
+            files |= {PLAN_FILE: plan.model_dump_json(indent=2).encode(), TRAFFIC_FILE: traffic.to_yaml().encode()}
+            for name, content in files.items():
+                self._write(name, content)
 
     def forget_envoy(self) -> None:
         """To be called before an Envoy is started, which will say where its own interface is."""
         (self.folder / ADMIN_ADDRESS_FILE).unlink(missing_ok=True)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keeps others from changing the traffic until it is left, so that nobody undoes what he has not seen.
+
+        Raises:
+            SetupInvalid: There is no such folder, or somebody is changing it for ever.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder, TURN_S))
+            except BlockingIOError:
+                fault = (
+                    f"another process has been changing the traffic of {self.folder} for {TURN_S:g} s; is it suspended?"
+                )
+                raise SetupInvalid([fault]) from None
+            except OSError as error:
+                raise SetupInvalid([f"cannot use {self.folder} (DETECTOR_GATEWAY_STATE): {error.strerror}"]) from error
+            yield
 
     def change(self, traffic: Traffic) -> None:
         """Shares the traffic in another way, from the moment that Envoy has seen it.
@@ -93,6 +115,20 @@ class State:
         plan = self.plan()
         return read_traffic(self.folder / TRAFFIC_FILE, plan.versions) or initial(plan.versions, plan.default_version)
 
+    def routed(self) -> Traffic:
+        """How the routes file shares the traffic.
+
+        Raises:
+            SetupInvalid: It cannot be read, or is none of ours.
+        """
+        path = self.folder / ROUTES_FILE
+        try:
+            return routed(yaml.safe_load(path.read_text(encoding="utf-8"))["resources"][0])
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise SetupInvalid([f"{path} cannot be read: {' '.join(str(error).split())}"]) from error
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise SetupInvalid([f"{path} is no route table of ours"]) from error
+
     def envoy_arguments(self) -> list[str]:
         """What the command that runs Envoy is to be given."""
         return [
@@ -118,6 +154,25 @@ class State:
         if not address:  # or Envoy is about to write it
             raise SetupInvalid([f"no gateway has been started in {self.folder} (DETECTOR_GATEWAY_STATE)"])
         return address
+
+    def _traffic_before(self, plan: Plan) -> Traffic:
+        """How the traffic was shared: by its file, and where somebody has broken that, by the routes."""
+        path = self.folder / TRAFFIC_FILE
+        try:
+            traffic = read_traffic(path, plan.versions)
+        except SetupInvalid as error:  # written for other versions, say; it is kept beside the new one
+            traffic = self._routed_among(plan.versions)
+            log.warning("traffic is shared as %s: %s", traffic or "at first", error.message)
+            path.replace(path.with_name(f"{path.name}.old"))
+        return traffic or initial(plan.versions, plan.default_version)
+
+    def _routed_among(self, versions: Sequence[str]) -> Traffic | None:
+        """As `routed`; None where that is not known, or there are others among them."""
+        try:
+            traffic = self.routed()
+        except SetupInvalid:
+            return None
+        return traffic if {*traffic.weights, *traffic.shadow} <= {*versions} else None
 
     def _write(self, name: str, content: bytes) -> None:
         """Replaces a file in one step: Envoy sees only what was renamed, and never half of it."""

@@ -107,7 +107,7 @@ def read_traffic(path: Path, versions: Sequence[str]) -> Traffic | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SetupInvalid([f"cannot read {path}: {error}"]) from error
+        raise SetupInvalid([f"{path} cannot be read: {' '.join(str(error).split())}"]) from error
     try:
         weights = [f"{version}={weight}" for version, weight in content["weights"].items()]
         shadow = [f"{version}={percent(fraction)}" for version, fraction in content["shadow"].items()]

@@ -12,12 +12,11 @@ from google.rpc import error_details_pb2 as details
 from google.rpc.status_pb2 import Status
 
 from detector_grpc import errors
-from detector_grpc.errors import DetectorError
+from detector_grpc.errors import DOMAIN, DetectorError
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-DOMAIN = "detector.v1"
 DETAILS_KEY = "grpc-status-details-bin"
 INTERNAL_REASON = "INTERNAL"
 UNIMPLEMENTED_REASON = "METHOD_NOT_IMPLEMENTED"

@@ -8,10 +8,9 @@ import logging
 import secrets
 import signal
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from detector_grpc.configured import gateway_plan
 from detector_grpc.errors import SetupInvalid
@@ -22,13 +21,16 @@ from detector_grpc.gateway.supervision.child import Child, Program
 from detector_grpc.gateway.supervision.output import NamedOutput
 from detector_grpc.json_log import JsonLog
 from detector_grpc.serving.cpu import cpu_limit
-from detector_grpc.settings import LOOPBACK, address, environment
+from detector_grpc.setting_sections import LOOPBACK
+from detector_grpc.settings import address, environment
 from detector_grpc.stopping import Stopping
-from detector_grpc.up.own_settings import settings_of_each
+from detector_grpc.up.folder import own_folder
+from detector_grpc.up.own_settings import check, settings_of_each
 from detector_grpc.up.readiness import until_gateway_ready, until_servers_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from pathlib import Path
 
     from detector_grpc.settings import Settings
 
@@ -36,6 +38,9 @@ log = logging.getLogger(__name__)
 
 # `-P` keeps the working folder, in which anything may lie, off the path of Python.
 COMMAND = (sys.executable, "-P", "-m", "detector_grpc")
+
+# By which servers are told of the secret that lets streams move between them.
+RESUME_KEY_VARIABLE = "DETECTOR_STREAMS_RESUME_KEY_FILE"
 
 # What a process may take to end beyond the time that the settings give it.
 MARGIN_S = 5.0
@@ -55,12 +60,21 @@ class Places:
     Attributes:
         servers: gRPC of every server process.
         metrics: Prometheus of every server process.
-        gateway: gRPC, REST and pages; None where there is no Envoy.
+        gateway: gRPC, REST and pages for this machine, without encryption; None where there is no Envoy.
+        url: Root of the gateway for clients, or None.
     """
 
     servers: tuple[str, ...]
     metrics: tuple[str, ...]
     gateway: str | None
+    url: str | None
+
+
+class OnReady(Protocol):
+    """What is done when all is ready."""
+
+    async def __call__(self, places: Places, *, folder: Path) -> None:
+        """Given where all is reached, and a folder for files that go when all has stopped."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +92,8 @@ class Gateway:
     admin: Admin
 
 
-def run(settings: Settings, on_ready: Callable[[Places], Awaitable[None]], *, coloured: bool) -> None:
-    """Serves until SIGTERM or SIGINT, and stops all in order; at a second signal at once.
+def run(settings: Settings, on_ready: OnReady, *, coloured: bool) -> None:
+    """Serves until SIGTERM, SIGHUP or SIGINT, and stops all in order; at a second signal at once.
 
     Args:
         settings: All settings.
@@ -89,36 +103,56 @@ def run(settings: Settings, on_ready: Callable[[Places], Awaitable[None]], *, co
     Raises:
         SetupInvalid: Something cannot start.
     """
-    if settings.tls.certificate is not None:
-        raise SetupInvalid(["DETECTOR_TLS_CERTIFICATE: `up` does not encrypt, `serve` does"])
+    check(settings)
     output = NamedOutput(sys.stderr.fileno(), coloured=coloured)
     JsonLog(output.writer("up")).use(settings.log_level)
     try:
-        with tempfile.TemporaryDirectory(prefix="detector-grpc-") as folder:
-            asyncio.run(_up(settings, Path(folder), output, on_ready))
+        asyncio.run(_up(settings, output, on_ready))
     finally:
         output.close(LAST_LINES_S)
 
 
-async def _up(
-    settings: Settings, folder: Path, output: NamedOutput, on_ready: Callable[[Places], Awaitable[None]]
-) -> None:
+async def _up(settings: Settings, output: NamedOutput, on_ready: OnReady) -> None:
     stopping = Stopping()
     envoy = _envoy()
-    settings, each = settings_of_each(settings, _resume_key(settings, folder), has_gateway=envoy is not None)
-    servers = [
-        Child(Program(f"server-{number}", (*COMMAND, "serve"), environment(own)), output)
-        for number, own in enumerate(each)
-    ]
-    gateway = _gateway(settings, envoy, output) if envoy is not None else None
+    settings, each = settings_of_each(settings, has_gateway=envoy is not None)
+    with own_folder(settings.gateway.folder) as folder:
+        key, write_key = _resume_key(settings, folder)
+        write_key()
+        servers = [
+            Child(
+                Program(
+                    f"server-{number}",
+                    (*COMMAND, "serve"),
+                    environment(own) | {RESUME_KEY_VARIABLE: str(key)},
+                    mend=write_key,
+                ),
+                output,
+            )
+            for number, own in enumerate(each)
+        ]
+        gateway = _gateway(settings, envoy, output) if envoy is not None else None
+        telling = _tell(settings, gateway, partial(on_ready, folder=folder))
+        await _run(settings, stopping, servers, gateway, telling)
+    stopping.raise_failure()
+
+
+async def _run(
+    settings: Settings,
+    stopping: Stopping,
+    servers: list[Child],
+    gateway: Gateway | None,
+    telling: Coroutine[None, None, None],
+) -> None:
+    """Keeps all running until they are to stop, and stops them."""
     children = [*servers, *([gateway.pages, gateway.envoy] if gateway else [])]
     running = [asyncio.create_task(child.run()) for child in children]
-    telling = asyncio.create_task(_tell(settings, gateway, on_ready))
-    for task in (*running, telling):
+    told = asyncio.create_task(telling)
+    for task in (*running, told):
         task.add_done_callback(stopping.fail)
     await stopping.begun.wait()
     log.info("stopping")
-    telling.cancel()
+    told.cancel()
     in_order = asyncio.create_task(_stop(settings, stopping, servers, gateway))
     at_once = asyncio.create_task(stopping.repeated.wait())
     await asyncio.wait({in_order, at_once}, return_when=asyncio.FIRST_COMPLETED)
@@ -130,7 +164,6 @@ async def _up(
     await asyncio.gather(*running, return_exceptions=True)
     await in_order
     log.info("stopped")
-    stopping.raise_failure()
 
 
 def _envoy() -> Path | None:
@@ -141,24 +174,32 @@ def _envoy() -> Path | None:
         return None
 
 
-def _resume_key(settings: Settings, folder: Path) -> Path:
-    """The secret that lets streams move between the servers."""
+def _resume_key(settings: Settings, folder: Path) -> tuple[Path, Callable[[], None]]:
+    """The file of the secret that lets streams move between the servers, and what writes it, where nobody else has."""
     if settings.streams.resume_key_file is not None:
-        return settings.streams.resume_key_file
-    file = folder / "resume-key"  # of a folder that nobody else may look into
-    file.write_text(secrets.token_hex(32), encoding="ascii")
-    return file
+        return settings.streams.resume_key_file, lambda: None
+    file, secret = folder / "resume-key", secrets.token_hex(32)
+
+    def write() -> None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_text(secret, encoding="ascii")
+
+    return file, write
 
 
 def _gateway(settings: Settings, envoy: Path, output: NamedOutput) -> Gateway:
-    state = State(settings.gateway.folder)
-    state.prepare(gateway_plan(settings))
-    state.forget_envoy()
+    state, plan = State(settings.gateway.folder), gateway_plan(settings)
+
+    def prepare() -> None:
+        state.prepare(plan)
+        state.forget_envoy()
+
+    prepare()
     command = (str(envoy), *state.envoy_arguments(), "--concurrency", str(cpu_limit()))
     pages = Program("pages", (*COMMAND, "gateway", "serve"), environment(settings))
     return Gateway(
         Child(pages, output),
-        Child(Program("envoy", command), output),
+        Child(Program("envoy", command, mend=prepare), output),
         Admin(address(LOOPBACK, settings.gateway.admin_port)),
     )
 
@@ -169,7 +210,8 @@ async def _tell(settings: Settings, gateway: Gateway | None, on_ready: Callable[
     await until_servers_ready(own.servers)
     if gateway is not None:
         await until_gateway_ready(gateway.admin, own.http_port)
-    places = Places(own.servers, own.server_metrics, None if gateway is None else settings.gateway_address)
+    before = (settings.gateway_address, settings.gateway_url) if gateway is not None else (None, None)
+    places = Places(own.servers, own.server_metrics, *before)
     log.info("ready", extra=asdict(places))
     await on_ready(places)
 

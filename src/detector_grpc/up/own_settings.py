@@ -5,35 +5,58 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.supervision.ports import PortWish, free_ports
+from detector_grpc.rpc.transport import TlsFiles, check_server_files
 from detector_grpc.serving.cpu import cpu_limit
-from detector_grpc.settings import LOOPBACK
+from detector_grpc.setting_sections import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from detector_grpc.settings import Settings
 
 
-def settings_of_each(settings: Settings, resume_key: Path, *, has_gateway: bool) -> tuple[Settings, list[Settings]]:
+def check(settings: Settings) -> None:
+    """Refuses what `up` would have to leave out.
+
+    Raises:
+        SetupInvalid: There is some of it; all of it is named.
+    """
+    own = "`up` starts servers of its own; `gateway render` and `gateway serve` are for others"
+    encrypts = "`serve` encrypts with it, `up` with DETECTOR_GATEWAY_TLS_CERTIFICATE"
+    faults = [
+        f"{variable}: {why}"
+        for value, variable, why in (
+            (settings.gateway.servers, "DETECTOR_GATEWAY_SERVERS", own),
+            (settings.gateway.servers_authority, "DETECTOR_GATEWAY_SERVERS_AUTHORITY", own),
+            (settings.gateway.server_metrics, "DETECTOR_GATEWAY_SERVER_METRICS", own),
+            (settings.tls.certificate, "DETECTOR_TLS_CERTIFICATE", encrypts),
+        )
+        if value
+    ]
+    if faults:
+        raise SetupInvalid(faults)
+    if settings.gateway.tls_certificate is not None:
+        check_server_files(TlsFiles(settings.gateway.tls_certificate, settings.gateway.tls_private_key))
+
+
+def settings_of_each(settings: Settings, *, has_gateway: bool) -> tuple[Settings, list[Settings]]:
     """The settings of the gateway and those of each server, on ports that are free.
 
     Raises:
         SetupInvalid: Ports are not free; all of them are named.
     """
     count = settings.workers
-    ports = free_ports([*_server_ports(settings), *(_gateway_ports(settings) if has_gateway else ())])
-    if has_gateway:
-        own = dict(zip(("http_port", "port", "admin_port"), ports[3 * count :], strict=True))
-        settings = _changed(settings, gateway=own)
+    gateway = dict(_gateway_ports(settings)) if has_gateway else {}
+    ports = free_ports([*_server_ports(settings), *gateway.values()])
+    settings = _changed(settings, gateway=dict(zip(gateway, ports[3 * count :], strict=True)))
     threads = settings.runtime.workers or max(1, cpu_limit() // count)
     each = [
         _changed(
             settings,
             server=dict(zip(("port", "metrics_port", "admin_port"), ports[3 * number : 3 * number + 3], strict=True)),
             runtime={"workers": threads},
-            streams={"resume_key_file": resume_key},
             gateway={"servers": (), "server_metrics": ()},  # so that its addresses are its own
         )
         for number in range(count)
@@ -56,11 +79,14 @@ def _server_ports(settings: Settings) -> Iterator[PortWish]:
             yield PortWish(f"server-{number}", host, port and port + number, shifted)
 
 
-def _gateway_ports(settings: Settings) -> Iterator[PortWish]:
+def _gateway_ports(settings: Settings) -> Iterator[tuple[str, PortWish]]:
+    """Those of the processes before the servers, by setting."""
     gateway = settings.gateway
-    yield PortWish("pages", LOOPBACK, gateway.http_port, "DETECTOR_GATEWAY_HTTP_PORT")
-    yield PortWish("envoy", gateway.host, gateway.port, "DETECTOR_GATEWAY_PORT")
-    yield PortWish("envoy", LOOPBACK, gateway.admin_port, "DETECTOR_GATEWAY_ADMIN_PORT")
+    yield "http_port", PortWish("pages", LOOPBACK, gateway.http_port, "DETECTOR_GATEWAY_HTTP_PORT")
+    yield "port", PortWish("envoy", gateway.host, gateway.port, "DETECTOR_GATEWAY_PORT")
+    yield "admin_port", PortWish("envoy", LOOPBACK, gateway.admin_port, "DETECTOR_GATEWAY_ADMIN_PORT")
+    if gateway.tls_certificate is not None:
+        yield "plain_port", PortWish("envoy", LOOPBACK, gateway.plain_port, "DETECTOR_GATEWAY_PLAIN_PORT")
 
 
 def _changed(settings: Settings, **sections: dict[str, Any]) -> Settings:

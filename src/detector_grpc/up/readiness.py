@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from detector_grpc.client import AsyncDetector, CallFailed
 from detector_grpc.errors import SetupInvalid
-from detector_grpc.settings import LOOPBACK
+from detector_grpc.setting_sections import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

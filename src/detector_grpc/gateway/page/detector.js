@@ -38,9 +38,10 @@ export async function readModels() {
   return { model, defaultVersion, versions: versions.filter((each) => each.model === model) };
 }
 
-/** Share of calls by version, as the gateway has it now. */
-export async function readWeights() {
-  return (await readJson("/traffic")).weights ?? {};
+/** How calls are shared now: weights by version, and a sentence where the gateway's files say something else. */
+export async function readTraffic() {
+  const { weights = {}, fault = "" } = await readJson("/traffic");
+  return { weights, fault };
 }
 
 async function readJson(path) {

@@ -2,7 +2,7 @@
 import { Arm } from "./arm.js";
 import { percent } from "./boxes.js";
 import { Camera } from "./camera.js";
-import { LOWEST_CONFIDENCE, readModels, readWeights } from "./detector.js";
+import { LOWEST_CONFIDENCE, readModels, readTraffic } from "./detector.js";
 import { grabFrame, openPicture } from "./pictures.js";
 
 const REFRESH_MS = 5000;
@@ -103,7 +103,7 @@ function showAgain() {
   element("again").hidden = !isWeighted() || picture === null;
 }
 
-function showWeights(weights) {
+function showTraffic({ weights, fault }) {
   const total = Object.values(weights).reduce((sum, weight) => sum + weight, 0);
   const shares = Object.entries(weights).filter(([, weight]) => weight > 0);
   element("bar").replaceChildren(
@@ -117,6 +117,8 @@ function showWeights(weights) {
   if (shares.length === 0) {
     element("bar").textContent = "No weights are set: the servers' default version answers.";
   }
+  element("fault").textContent = fault;
+  element("fault").hidden = fault === "";
 }
 
 function showTally() {
@@ -133,9 +135,9 @@ async function refresh() {
   if (document.hidden) {
     return;
   }
-  const [nowModels, nowWeights] = await Promise.allSettled([readModels(), readWeights()]);
-  if (nowWeights.status === "fulfilled") {
-    showWeights(nowWeights.value);
+  const [nowModels, nowTraffic] = await Promise.allSettled([readModels(), readTraffic()]);
+  if (nowTraffic.status === "fulfilled") {
+    showTraffic(nowTraffic.value);
   }
   if (nowModels.status === "fulfilled") {
     const names = (each) => each.versions.map(({ version }) => version).join(" ");

@@ -18,7 +18,7 @@ from detector_grpc.gateway.supervision.backoff import Backoff
 from detector_grpc.gateway.supervision.output import LineSplitter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from detector_grpc.gateway.supervision.output import NamedOutput
 
@@ -45,11 +45,13 @@ class Program:
         name: What it is called in the log.
         command: Its command line.
         environment: Variables that it has beyond ours.
+        mend: Called, in a thread, before it is started again: what it needs may have suffered.
     """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    mend: Callable[[], None] = lambda: None
 
 
 class Child:
@@ -90,6 +92,7 @@ class Child:
                     raise SetupInvalid(self._faults())
                 first = False
                 await self._wait_after_crash(code)
+                await self._mend()
         finally:
             self._ended.set()
 
@@ -181,6 +184,12 @@ class Child:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._retired.wait()
+
+    async def _mend(self) -> None:
+        try:
+            await asyncio.to_thread(self._program.mend)
+        except (OSError, SetupInvalid) as error:
+            log.error("%s", error, extra={"child": self.name})  # noqa: TRY400 - the message says it all
 
     def _faults(self) -> list[str]:
         """What it said of its settings."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import signal
 import sys
@@ -133,6 +134,25 @@ async def test_what_a_child_writes_is_said_under_its_name(log: Log, running: Run
     running.start(child)
     await log.wait_for("server-0 | no end")
     assert log.lines()[:3] == ["server-0 | out word", "server-0 | err", "server-0 | no end"]
+
+
+async def test_what_a_child_needs_is_mended_before_it_is_started_again(
+    log: Log, running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = 0
+
+    def mend() -> None:
+        nonlocal times
+        times += 1
+        (tmp_path / "needed").write_text(str(times))
+        if times > 1:
+            raise SetupInvalid(["the disk is full"])
+
+    program = python("import os; print(os.path.exists(os.environ['FILE']))", FILE=str(tmp_path / "needed"))
+    running.start(Child(dataclasses.replace(program, mend=mend), log.output, quick()))
+    await log.wait_for("child    | True", times=3)
+    assert log.lines()[:2] == ["child    | False", "child    | True"]
+    assert "the disk is full" in caplog.text
 
 
 @pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 9)", "os._exit(0)"])
