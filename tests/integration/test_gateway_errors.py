@@ -159,11 +159,24 @@ def test_many_uploads_that_never_end_take_no_memory(gateway: Gateway) -> None:
     assert grown < 64 * 1024 * 1024
 
 
-def test_bytes_that_are_no_http_are_refused(gateway: Gateway) -> None:
+@pytest.mark.parametrize(
+    ("data", "status", "reason"),
+    [
+        (b"\x16\x03\x01 hello\r\n\r\n", b"400", b'"INVALID_REQUEST"'),
+        (b"GET /models?a=\xe4 HTTP/1.1\r\nhost: gateway\r\n\r\n", b"400", b'"INVALID_REQUEST"'),
+        (b"GET /models HTTP/1.0\r\n\r\n", b"426", b'"HTTP_VERSION_UNSUPPORTED"'),
+    ],
+)
+def test_bytes_that_are_no_http_of_today_are_refused(
+    gateway: Gateway, data: bytes, status: bytes, reason: bytes
+) -> None:
     host, _, port = gateway.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
-        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+        connection.sendall(data)
+        answer = connection.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 %s " % status)
+    assert reason in answer
 
 
 @pytest.mark.parametrize("name", ["LoadModelVersion", "UnloadModelVersion"])

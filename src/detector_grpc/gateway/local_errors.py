@@ -52,6 +52,12 @@ LOCAL_ERRORS = {
         "the content type must be multipart/form-data, image/*, application/octet-stream or application/json, in ASCII",
         "The body is neither a form nor JSON nor a picture, by its content type.",
     ),
+    426: LocalError(
+        12,
+        "HTTP_VERSION_UNSUPPORTED",
+        "the request is HTTP/1.0; HTTP/1.1 or HTTP/2 is needed",
+        "The request is HTTP/1.0.",
+    ),
     431: LocalError(
         3,
         "HEADERS_TOO_LARGE",

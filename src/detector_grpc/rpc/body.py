@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multipart import MultipartError, ParserLimitReached, PushMultipartParser, parse_options_header
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
 from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.rpc.fields import cut, read_members, read_texts, refused, shown
@@ -134,20 +134,21 @@ def _read_object(data: bytes) -> Body:
         given = f"must be one member, got {len(pictures)} of them" if pictures else _MISSING
         violations.append(Violation(IMAGE_MEMBER, given))
     elif not isinstance(pictures[0], str):
-        violations.append(Violation(IMAGE_MEMBER, f"must be a text in base64, got {shown(pictures[0])}"))
+        violations.append(Violation(IMAGE_MEMBER, f"{_IN_BASE64}, got {shown(pictures[0])}"))
     else:
         text = in_base64 or pictures[0].encode(errors="replace")
         try:
             picture = _from_base64(text)
-        except ValidationError:
+        except ValueError:
             beginning = text[:MAX_VALUE_BYTES].decode(errors="replace")
-            violations.append(Violation(IMAGE_MEMBER, f"must be a text in base64, got {shown(beginning)}"))
+            violations.append(Violation(IMAGE_MEMBER, f"{_IN_BASE64}, got {shown(beginning)}"))
     if violations:
         raise InvalidRequest(violations)
     return Body(picture, said)
 
 
 _MISSING = "is required: the picture file in base64"
+_IN_BASE64 = "must be a text in base64, without blanks and line breaks"
 
 # Where the picture begins. In an object that is accepted this is the picture: no text has such quotation marks in it.
 _IMAGE = re.compile(rb'"%s"[ \t\r\n]*:[ \t\r\n]*"' % IMAGE_MEMBER.encode())
@@ -186,7 +187,7 @@ def _members(data: bytes) -> Said:
     if data.count(b",") > MAX_COMMAS:
         raise refused("body", f"must have at most {MAX_COMMAS} members and items, got more")
     try:
-        content = json.loads(data.decode(), object_pairs_hook=_Members)
+        content = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_Members)
     except json.JSONDecodeError as error:
         left = error.doc[error.pos :]
         raise refused("body", f"is no JSON: {f'wrong from {shown(left)} on' if left else 'it breaks off'}") from None
@@ -212,7 +213,9 @@ def _from_base64(text: bytes) -> bytes:
         text: As JSON has it between quotation marks.
 
     Raises:
-        ValidationError: It is no base64.
+        ValueError: It is no base64.
     """
+    if 0 <= text.find(b"=") < len(text) - 2:
+        raise ValueError("padding before the end")
     size = len(text) if b"\\" in text else _SLICE_BYTES  # some languages escape letters of base64
     return b"".join(_BASE64.validate_json(b'"%s"' % text[at : at + size]) for at in range(0, len(text), size))

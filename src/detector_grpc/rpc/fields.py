@@ -83,9 +83,9 @@ def _parameters(query: str) -> list[tuple[str, str]]:
 
 def read_texts(texts: list[tuple[str, str]], violations: list[Violation]) -> Said:
     """What names and values of a query or a form say; adds what is wrong with them to `violations`."""
-    known = [(name, text) for name, text in texts if text or name not in Fields.model_fields]
-    listed = [text for name, text in known if name == _LISTED]
-    single = [(name, text) for name, text in known if name != _LISTED]
+    given = [(name, text) for name, text in texts if text or name not in Fields.model_fields]
+    listed = [text for name, text in given if name == _LISTED]
+    single = [(name, text) for name, text in given if name != _LISTED]
     return _checked([*single, (_LISTED, listed or None)], violations, strict=False)
 
 

@@ -183,6 +183,18 @@ class TestObject:
         assert read(JSON, json_body(PICTURE, **members)) == (PICTURE, members)
         assert read(f"{JSON}; charset=utf-8", json_body(PICTURE)) == (PICTURE, {})
 
+    def test_may_begin_with_the_mark_that_some_systems_put_before_texts(self) -> None:
+        assert read(JSON, b"\xef\xbb\xbf" + json_body(PICTURE)) == (PICTURE, {})
+
+    @pytest.mark.parametrize(
+        "text", [b"QUJD QUJD", b"QUJD\nQUJD", rb"QUJD\nQUJD", b"QQ==QUJD", b"A" * (MIB - 2) + b"==" + b"QUJD", b"Q"]
+    )
+    def test_has_nothing_but_letters_of_base64_in_its_picture(self, text: bytes) -> None:
+        wrong = violations(JSON, b'{"image": "%s"}' % text)
+
+        assert list(wrong) == ["image"]
+        assert wrong["image"].startswith("must be a text in base64, without blanks and line breaks, got ")
+
     def test_may_say_null_for_unset(self) -> None:
         assert read(JSON, json_body(PICTURE, conf_threshold=None, classes=None)) == (PICTURE, {})
 
@@ -229,11 +241,11 @@ class TestObject:
     @pytest.mark.parametrize(
         ("members", "wrong"),
         [
-            ({"image": None}, {"image": "must be a text in base64, got null"}),
-            ({"image": 5}, {"image": "must be a text in base64, got 5"}),
+            ({"image": None}, {"image": "must be a text in base64, without blanks and line breaks, got null"}),
+            ({"image": 5}, {"image": "must be a text in base64, without blanks and line breaks, got 5"}),
             (
                 {"image": "data:image/png;base64,AAAA"},
-                {"image": 'must be a text in base64, got "data:image/png;base64,AAAA"'},
+                {"image": 'must be a text in base64, without blanks and line breaks, got "data:image/png;base64,AAAA"'},
             ),
             ({"conf_threshold": "0.5"}, {"conf_threshold": 'must be a number, got "0.5"'}),
             ({"conf_threshold": True}, {"conf_threshold": "must be a number, got true"}),
