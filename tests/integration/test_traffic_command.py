@@ -283,7 +283,7 @@ def test_nobody_waits_for_ever_for_who_is_changing_it(gateway: Gateway, monkeypa
     with gateway.state.changing():
         result = traffic(gateway, "set", "v2=1")
     assert result.exit_code == 2
-    assert f"another process has been changing the traffic of {gateway.state.folder} for 0.1 s" in result.stderr
+    assert f"has been changing the traffic of {gateway.state.folder} for 0.1 s" in result.stderr
     assert told(gateway, "get")["weights"] == {"v1": 100}
 
 

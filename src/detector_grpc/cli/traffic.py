@@ -139,10 +139,9 @@ def _change(state: State, change: Callable[[Accepted], Traffic], *, as_json: boo
     """Has the traffic shared as follows from how Envoy shares it now."""
     with state.changing():
         before = accepted(state)
-        wanted = change(before)
+        state.change(change(before))
         for fault in before.faults:
             click.echo(f"Replaced: {fault}", err=True)
-        state.change(wanted)
         now = wait_until_accepted(state)
     _report(state, now, as_json=as_json)
 

@@ -78,10 +78,8 @@ class State:
             try:
                 stack.enter_context(locked(self.folder, TURN_S))
             except BlockingIOError:
-                fault = (
-                    f"another process has been changing the traffic of {self.folder} for {TURN_S:g} s; is it suspended?"
-                )
-                raise SetupInvalid([fault]) from None
+                who = "another process, suspended perhaps,"
+                raise SetupInvalid([f"{who} has been changing the traffic of {self.folder} for {TURN_S:g} s"]) from None
             except OSError as error:
                 raise SetupInvalid([f"cannot use {self.folder} (DETECTOR_GATEWAY_STATE): {error.strerror}"]) from error
             yield

@@ -119,16 +119,9 @@ async def _up(settings: Settings, output: NamedOutput, on_ready: OnReady) -> Non
     with own_folder(settings.gateway.folder) as folder:
         key, write_key = _resume_key(settings, folder)
         write_key()
+        secret = {RESUME_KEY_VARIABLE: str(key)}
         servers = [
-            Child(
-                Program(
-                    f"server-{number}",
-                    (*COMMAND, "serve"),
-                    environment(own) | {RESUME_KEY_VARIABLE: str(key)},
-                    mend=write_key,
-                ),
-                output,
-            )
+            Child(Program(f"server-{number}", (*COMMAND, "serve"), environment(own) | secret, write_key), output)
             for number, own in enumerate(each)
         ]
         gateway = _gateway(settings, envoy, output) if envoy is not None else None

@@ -29,6 +29,7 @@ def own_folder(state: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)  # where somebody else has made it, who may not read the secret
             stack.enter_context(locked(folder))
             _empty(folder)
         except BlockingIOError:
