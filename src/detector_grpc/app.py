@@ -190,15 +190,17 @@ async def _serve(settings: Settings, output: Output) -> None:
                 "(DETECTOR_MODELS_DEFAULT_MODEL, DETECTOR_MODELS_DEFAULT_VERSION)",
                 extra={"model": registry.default_model, "version": registry.default_version},
             )
-        loading = asyncio.create_task(_load(loader, poller))
-        loading.add_done_callback(stopping.fail)
+        parts = [asyncio.create_task(part) for part in (_load(loader, poller), server.last(), admin.last())]
+        for part in parts:
+            part.add_done_callback(stopping.fail)
         await stopping.begun.wait()
         # Orders are refused from here on, so nothing changes any more while the server drains.
         await asyncio.gather(admin.stop(), server.announce_stop())
         log.info("draining")
         await stopping.wait_for_balancers(settings.server.drain_wait_s)
         await server.stop(settings.server.grace_s)
-        loading.cancel()
+        for part in parts:
+            part.cancel()
         await scheduler.close()
         await shadow.close()
         later.flush()

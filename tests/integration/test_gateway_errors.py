@@ -16,6 +16,7 @@ import pytest
 from support.calls import connected, encoded_request, failure
 from support.gateways import running_gateway, tiny_repository
 from support.pictures import png
+from support.raw_calls import raw_call
 from support.rest import Rest
 from support.rich_errors import reason_of
 
@@ -46,6 +47,27 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 def rest(gateway: Gateway) -> Iterator[Rest]:
     with closing(Rest(gateway.address)) as rest:
         yield rest
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/detector.v1.DetectorService/\xff",
+        b"/detector.v1.DetectorService/Detect?\xff",
+        b"/detector.v1.DetectorService/StreamDetect?\xff",
+        b"/detector.v1.ModelService/\xff",
+        b"/grpc.health.v1.Health/Watch?\xff",
+        b"/grpc.reflection.v1alpha\xc3",
+        "/caf\N{LATIN SMALL LETTER E WITH ACUTE}".encode(),
+    ],
+)
+def test_a_path_that_is_not_ascii_reaches_no_server(gateway: Gateway, path: bytes) -> None:
+    for metadata in ((), ((b"x-model-version", b"v2"),)):
+        raw_call(gateway.address, path, *metadata)
+
+    with connected(gateway.address) as client:
+        assert client.detect(REQUEST).version == "v1"
+    assert gateway.servers[0].log(level="ERROR") == []
 
 
 @pytest.mark.parametrize(

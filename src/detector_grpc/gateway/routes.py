@@ -34,6 +34,10 @@ _MILLION = 1_000_000
 # weight counts a thousandfold, and the largest one less.
 _UNITS = 1000
 
+# A path that no method and no page has. One that is not UTF-8 ends a server of grpcio 1.85.1, and Envoy would then try
+# the next one.
+_NO_ASCII = {"name": ":path", "string_match": {"safe_regex": {"regex": "[ -~]*"}}, "invert_match": True}
+
 # What the servers take as a picture or as something that contains one. What is not ASCII no message can hold.
 _PICTURE_TYPES = r"(?i)\s*(multipart/form-data|image/|application/json|application/octet-stream)[\t -~]*"
 
@@ -71,6 +75,7 @@ def routed(table: Mapping[str, Any]) -> Traffic:
 def _routes(plan: Plan, traffic: Traffic) -> Iterator[Route]:
     unary = fill("unary", request_timeout=duration(plan.request_timeout_s))
     stream = fill("stream")
+    yield {"match": {"prefix": "/", "headers": [_NO_ASCII]}, "direct_response": {"status": 404}}
     yield from _detections(plan, Traffic(traffic.weights), {"path": STREAM_METHOD}, stream)
     yield from _detections(plan, traffic, {"prefix": f"/{DETECTOR_SERVICE}/"}, unary)
     everyone = {"cluster": SERVERS_CLUSTER}

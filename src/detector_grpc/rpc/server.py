@@ -16,6 +16,7 @@ from detector_grpc._gen.detector.v1.model_admin_service_pb2_grpc import add_Mode
 from detector_grpc._gen.detector.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from detector_grpc.rpc import transport
 from detector_grpc.rpc.health import Health
+from detector_grpc.rpc.lasting import LastingServer
 from detector_grpc.rpc.model_admin_service import ModelAdminService
 from detector_grpc.rpc.model_service import ModelService
 
@@ -67,12 +68,17 @@ class DetectorServer:
         self._registry = registry
         self._detector = detector
         self._health = Health(SERVICES)
-        self._server = transport.aio_server(interceptors, max_message_bytes, max_connection_streams)
-        add_DetectorServiceServicer_to_server(detector, self._server)
-        add_ModelServiceServicer_to_server(ModelService(registry), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
-        if reflection:
-            enable_server_reflection([*SERVICES, HEALTH_NAME, REFLECTION_NAME], self._server)
+
+        def make() -> grpc.aio.Server:
+            server = transport.aio_server(interceptors, max_message_bytes, max_connection_streams)
+            add_DetectorServiceServicer_to_server(detector, server)
+            add_ModelServiceServicer_to_server(ModelService(registry), server)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
+            if reflection:
+                enable_server_reflection([*SERVICES, HEALTH_NAME, REFLECTION_NAME], server)
+            return server
+
+        self._server = LastingServer(make, "DETECTOR_SERVER_PORT")
 
     def bind(self, address: str, tls: transport.TlsFiles | None) -> int:
         """Takes an address, and returns the port.
@@ -80,12 +86,16 @@ class DetectorServer:
         Raises:
             SetupInvalid: The address cannot be bound, or a TLS file cannot be read.
         """
-        return transport.bind(self._server, address, "DETECTOR_SERVER_PORT", tls)
+        return self._server.bind(address, tls)
 
     async def start(self) -> None:
         """Begins to answer, NOT_SERVING at first."""
         await self.update_health()
         await self._server.start()
+
+    async def last(self) -> None:
+        """See LastingServer."""
+        await self._server.last()
 
     async def update_health(self) -> None:
         """Tells health watchers what the registry holds now."""
@@ -125,10 +135,15 @@ class AdminServer:
         reflection: bool,
     ) -> None:
         self._loader = loader
-        self._server = transport.aio_server(interceptors, max_message_bytes, MAX_ORDERS)
-        add_ModelAdminServiceServicer_to_server(ModelAdminService(registry, loader), self._server)
-        if reflection:
-            enable_server_reflection([*ADMIN_SERVICES, REFLECTION_NAME], self._server)
+
+        def make() -> grpc.aio.Server:
+            server = transport.aio_server(interceptors, max_message_bytes, MAX_ORDERS)
+            add_ModelAdminServiceServicer_to_server(ModelAdminService(registry, loader), server)
+            if reflection:
+                enable_server_reflection([*ADMIN_SERVICES, REFLECTION_NAME], server)
+            return server
+
+        self._server = LastingServer(make, "DETECTOR_SERVER_ADMIN_PORT")
 
     def bind(self, address: str, tls: transport.TlsFiles | None) -> int:
         """Takes an address, and returns the port.
@@ -136,11 +151,15 @@ class AdminServer:
         Raises:
             SetupInvalid: The address cannot be bound, or a TLS file cannot be read.
         """
-        return transport.bind(self._server, address, "DETECTOR_SERVER_ADMIN_PORT", tls)
+        return self._server.bind(address, tls)
 
     async def start(self) -> None:
         """Begins to take orders."""
         await self._server.start()
+
+    async def last(self) -> None:
+        """See LastingServer."""
+        await self._server.last()
 
     async def stop(self) -> None:
         """Takes no more orders, and tells those who wait for one that it is given up."""
