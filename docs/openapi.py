@@ -41,8 +41,8 @@ SCALARS: dict[int, Json] = {
 }
 
 # Statuses that every call may end with, and those of calls that bring a picture.
-STATUSES = (400, 401, 403, 404, 426, 431, 500, 503, 504)
-PICTURE_STATUSES = (408, 413, 415, 429)
+STATUSES = (400, 401, 403, 404, 431, 500, 503, 504)
+PICTURE_STATUSES = (408, 413, 415, 429, 501)
 
 _RANGE = re.compile(r"Range \[(\d+), (\d+)\]\.")
 _EXAMPLE = re.compile(r'e\.g\. "(\w+)"')
