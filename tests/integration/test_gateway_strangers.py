@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from support.gateways import running_gateway
-from support.http import Answer
+from support.http import answer_to, connection, told
 from support.pictures import png
-from support.servers import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,28 +24,6 @@ UPLOAD = b"content-type: image/png\r\ncontent-length: %d\r\n\r\n%b" % (len(PICTU
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with running_gateway(tmp_path_factory.mktemp("gateway"), http=True) as gateway:
         yield gateway
-
-
-@contextmanager
-def connection(gateway: Gateway) -> Iterator[socket.socket]:
-    host, _, port = gateway.address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
-        yield connection
-
-
-def answer_to(connection: socket.socket) -> Answer:
-    """What comes next on a connection."""
-    response = http.client.HTTPResponse(connection)
-    response.begin()
-    body = response.read()
-    return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
-
-
-def told(gateway: Gateway, request: bytes) -> Answer:
-    """The answer to some bytes."""
-    with connection(gateway) as opened:
-        opened.sendall(request)
-        return answer_to(opened)
 
 
 class TestOldClient:
