@@ -127,7 +127,7 @@ class TestRest:
         assert "x-detector-arm" not in rest("POST", path, PICTURE, "image/png", **headers).headers
 
     @pytest.mark.parametrize("path", ["/v1/predict", "/v9/predict", "/v1/annotate", "/v%31/predict"])
-    @pytest.mark.parametrize("query", ["version=v2", "version=%762", "version=v2&version=v2"])
+    @pytest.mark.parametrize("query", ["version=v2", "version=%762"])
     def test_what_the_query_says_of_the_version_the_path_does_not_contradict(
         self, rest: Rest, path: str, query: str
     ) -> None:
