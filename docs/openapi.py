@@ -54,8 +54,9 @@ def openapi() -> Json:
     document: Json = yaml.safe_load(FRAME.read_text(encoding="utf-8"))
     document["info"]["version"] = __version__
     paths, schemas = document["paths"], document["components"]["schemas"]
+    services = [{"name": service.name, "description": _comment(service.full_name)} for service in SERVICES]
+    document["tags"] = [*services, *document["tags"]]
     for service in SERVICES:
-        document["tags"].append({"name": service.name, "description": _comment(service.full_name)})
         for method in service.methods:
             for path, verb, operation in _operations(method, schemas):
                 paths.setdefault(path, {})[verb] = operation
