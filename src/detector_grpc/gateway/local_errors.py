@@ -19,7 +19,7 @@ class LocalError(NamedTuple):
     Attributes:
         code: The canonical gRPC code.
         reason: For programs, as ErrorInfo has it.
-        message: For people.
+        message: For people; "%LOCAL_REPLY_BODY%" is what a route says.
         meaning: For the documentation.
     """
 
@@ -76,7 +76,9 @@ LOCAL_ERRORS = {
 STOPPING = LocalError(
     14, "SHUTTING_DOWN", "the gateway stops and takes nothing new", "At `/health`: the gateway stops."
 )
-REFUSED = LocalError(3, "INVALID_REQUEST", "%LOCAL_REPLY_BODY%", "Any other request that is refused.")
+REFUSED = LocalError(
+    3, "INVALID_REQUEST", "the request is refused (%RESPONSE_CODE_DETAILS%)", "Any other request that is refused."
+)
 INTERNAL = LocalError(13, "INTERNAL", "internal error; the log of the gateway has the cause", "Unexpected.")
 
 
