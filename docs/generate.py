@@ -11,7 +11,7 @@ import grpc
 from openapi import openapi
 
 from detector_grpc import settings
-from detector_grpc.gateway.local_errors import LOCAL_ERRORS
+from detector_grpc.gateway.local_errors import LOCAL_ERRORS, REFUSED, STOPPING
 from detector_grpc.rpc.status import CODES, INTERNAL_REASON, UNIMPLEMENTED_REASON
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def errors() -> str:
 
 def _gateway_errors() -> Iterator[str]:
     codes = {code.value[0]: code.name for code in grpc.StatusCode}
-    for status, error in LOCAL_ERRORS.items():
+    for status, error in (*LOCAL_ERRORS.items(), (503, STOPPING), ("4xx", REFUSED)):
         yield f"| {status} | `{error.reason}` | {codes[error.code]} | {error.meaning} |"
 
 

@@ -41,8 +41,8 @@ SCALARS: dict[int, Json] = {
 }
 
 # Statuses that every call may end with, and those of calls that bring a picture.
-STATUSES = (400, 401, 403, 404, 426, 431, 500, 503, 504)
-PICTURE_STATUSES = (408, 413, 415, 429)
+STATUSES = (400, 401, 403, 404, 431, 500, 503, 504)
+PICTURE_STATUSES = (408, 413, 415, 429, 501)
 
 _RANGE = re.compile(r"Range \[(\d+), (\d+)\]\.")
 _EXAMPLE = re.compile(r'e\.g\. "(\w+)"')
@@ -54,8 +54,9 @@ def openapi() -> Json:
     document: Json = yaml.safe_load(FRAME.read_text(encoding="utf-8"))
     document["info"]["version"] = __version__
     paths, schemas = document["paths"], document["components"]["schemas"]
+    services = [{"name": service.name, "description": _comment(service.full_name)} for service in SERVICES]
+    document["tags"] = [*services, *document["tags"]]
     for service in SERVICES:
-        document["tags"].append({"name": service.name, "description": _comment(service.full_name)})
         for method in service.methods:
             for path, verb, operation in _operations(method, schemas):
                 paths.setdefault(path, {})[verb] = operation

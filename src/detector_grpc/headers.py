@@ -12,5 +12,6 @@ SHADOW = "x-detector-shadow"
 # Of Envoy, of calls that came by REST: the path that they came by, with the query.
 ORIGINAL_PATH = "x-envoy-original-path"
 
-# Of servers: what a call is a copy of, by a mark that only they can make.
+# Of servers: when to try again, and what a call is a copy of, by a mark that only they can make.
+RETRY_AFTER = "retry-after"
 COPY_OF = "x-detector-copy-of"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import time
 from collections import Counter
@@ -12,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 from support import files
-from support.calls import connected, encoded_request
+from support.calls import DETECT, connected, encoded_request
+from support.forms import FORM, form
 from support.gateways import running_gateway, tiny_repository
 from support.metrics import settled_metrics
 from support.pictures import png
@@ -109,6 +111,35 @@ class TestRest:
         answer = rest("POST", "/predict", PICTURE, "image/png")
         assert answer.headers["x-detector-arm"] == answer.json["version"]
 
+    def test_the_arm_is_never_another_version_than_the_one_that_answered(self, rest: Rest) -> None:
+        in_form = form(("file", PICTURE), ("version", "v2"))
+        for _ in range(20):
+            for answer in (
+                rest("POST", "/predict?version=v2", PICTURE, "image/png"),
+                rest("POST", "/predict", in_form, FORM),
+            ):
+                assert (answer.json["version"], answer.headers["x-detector-arm"]) == ("v2", "v2")
+            drawn = rest("POST", "/annotate?version=v2", PICTURE, "image/png").headers
+            assert (drawn["x-model-version"], drawn["x-detector-arm"]) == ("v2", "v2")
+
+    @pytest.mark.parametrize(("path", "headers"), [("/v2/predict", {}), ("/predict", {"x_model_version": "v2"})])
+    def test_a_pinned_call_has_no_arm(self, rest: Rest, path: str, headers: dict[str, str]) -> None:
+        assert "x-detector-arm" not in rest("POST", path, PICTURE, "image/png", **headers).headers
+
+    @pytest.mark.parametrize("path", ["/v1/predict", "/v9/predict", "/v1/annotate", "/v%31/predict"])
+    @pytest.mark.parametrize("query", ["version=v2", "version=%762"])
+    def test_what_the_query_says_of_the_version_the_path_does_not_contradict(
+        self, rest: Rest, path: str, query: str
+    ) -> None:
+        answer = rest("POST", f"{path}?{query}", PICTURE, "image/png")
+
+        said = "v9" if "v9" in path else "v1"
+        assert (answer.status, answer.json["code"]) == (400, 3)
+        assert answer.json["message"] == f'version: must be the same wherever it is given, got "{said}" and "v2"'
+
+    def test_the_version_may_be_said_twice(self, rest: Rest) -> None:
+        assert version(rest, "/v2/predict?version=v2") == "v2"
+
     def test_the_request_id_of_the_caller_comes_back(self, rest: Rest) -> None:
         answer = rest("POST", "/predict", PICTURE, "image/png", x_request_id="mine")
 
@@ -133,9 +164,7 @@ class TestGrpcWeb:
         """A call of Detect as a page makes it, and its trailers."""
         message = REQUEST.SerializeToString()
         body = struct.pack(">BI", 0, len(message)) + message
-        answer = rest(
-            "POST", "/detector.v1.DetectorService/Detect", body, "application/grpc-web+proto", origin=ORIGIN, **headers
-        )
+        answer = rest("POST", DETECT, body, "application/grpc-web+proto", origin=ORIGIN, **headers)
         assert answer.status == 200, answer.body
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         (size,) = struct.unpack(">I", answer.body[1:5])
@@ -146,6 +175,18 @@ class TestGrpcWeb:
 
         assert (answer.version, len(answer.detections)) == ("v2", 1)
         assert "grpc-status:0" in trailers
+
+    def test_may_come_as_text(self, rest: Rest) -> None:
+        message = REQUEST.SerializeToString()
+        body = base64.b64encode(struct.pack(">BI", 0, len(message)) + message)
+
+        kind = "application/grpc-web-text+proto"
+        answer = rest("POST", DETECT, body, kind, accept=kind, x_model_version="v2")
+
+        assert answer.status == 200
+        decoded = base64.b64decode(answer.body)
+        (size,) = struct.unpack(">I", decoded[1:5])
+        assert DetectResponse.FromString(decoded[5 : 5 + size]).version == "v2"
 
     def test_is_shared_by_weight(self, rest: Rest) -> None:
         assert {self.call(rest)[0].version for _ in range(60)} == {"v1", "v2"}
@@ -213,6 +254,13 @@ class TestStream:
             with Stream(client) as newcomer:
                 newcomer.send(config())
                 assert newcomer.ready().version == "v2"
+
+    def test_that_names_its_version_says_so_in_its_header(self, client: Client) -> None:
+        for _ in range(20):
+            with Stream(client) as stream:
+                stream.send(config(version="v2"))
+                assert stream.ready().version == "v2"
+                assert dict(stream.call.initial_metadata())["x-detector-arm"] == "v2"
 
     def test_of_a_name_has_the_arm_of_its_calls(self, client: Client) -> None:
         for number in range(20):

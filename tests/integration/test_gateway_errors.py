@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from support.calls import connected, encoded_request, failure
+from support.calls import DETECT, connected, encoded_request, failure
 from support.gateways import running_gateway, tiny_repository
 from support.pictures import png
 from support.raw_calls import raw_call
@@ -32,6 +32,8 @@ REQUEST = encoded_request(PICTURE)
 MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_BODY_BYTES = MAX_MESSAGE_BYTES - 4096
 RECEIVE_TIMEOUT_S = 1.0
+CHECK = "/grpc.health.v1.Health/Check"
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +75,9 @@ def test_a_path_that_is_not_ascii_reaches_no_server(gateway: Gateway, path: byte
 @pytest.mark.parametrize(
     ("method", "path", "status", "code", "reason", "named"),
     [
-        ("GET", "/predict", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "HTTP method"),
-        ("PUT", "/v2/predict", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "HTTP method"),
-        ("DELETE", "/models", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "HTTP method"),
+        ("GET", "/predict", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "/predict takes POST, OPTIONS, not GET"),
+        ("PUT", "/v2/predict", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "/v2/predict takes POST, OPTIONS, not PUT"),
+        ("DELETE", "/models", 405, 12, "HTTP_METHOD_NOT_ALLOWED", "/models takes GET, OPTIONS, not DELETE"),
         ("POST", "/predict#here", 400, 3, "INVALID_REQUEST", "is no HTTP that can be read"),
         ("GET", "/", 503, 14, "NO_SERVER_READY", "no server can answer"),
     ],
@@ -95,7 +97,7 @@ def test_a_request_that_is_none_gets_json(
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v1/predict", "/annotate"])
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_a_body_of_another_kind_is_refused(rest: Rest, path: str, content_type: str) -> None:
     answer = rest("POST", path, PICTURE, content_type)
 
@@ -110,8 +112,27 @@ def test_a_body_of_a_known_kind_reaches_a_server(rest: Rest, content_type: str) 
     assert rest("POST", "/predict", PICTURE, content_type).status not in {404, 405, 413, 415, 503}
 
 
-def test_a_wrong_method_is_told_the_right_ones(rest: Rest) -> None:
-    assert rest("GET", "/predict").headers["allow"] == "POST"
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/predict", "POST"), ("/v1/annotate", "POST"), ("/models", "GET"), (DETECT, "POST"), (CHECK, "POST")],
+)
+def test_who_asks_or_errs_is_told_which_methods_a_path_takes(rest: Rest, path: str, methods: str) -> None:
+    for method, status in (("OPTIONS", 204), ("HEAD", 405), ("PATCH", 405)):
+        answer = rest(method, path)
+        assert (answer.status, answer.headers["allow"]) == (status, f"{methods}, OPTIONS")
+        assert bool(answer.body) is (method == "PATCH")
+
+
+@pytest.mark.parametrize("path", [DETECT, "/detector.v1.ModelService/ListModels", CHECK, REFLECTION])
+@pytest.mark.parametrize("content_type", ["application/json", "", "multipart/form-data; boundary=x"])
+def test_what_is_no_call_of_grpc_is_told_so_where_there_are_only_those(
+    rest: Rest, path: str, content_type: str
+) -> None:
+    answer = rest("POST", path, b"{}", content_type)
+
+    assert (answer.status, answer.json["code"]) == (415, 3)
+    assert "content type must be application/grpc or application/grpc-web" in answer.json["message"]
+    assert answer.json["details"][0]["reason"] == "CONTENT_TYPE_UNSUPPORTED"
 
 
 def test_a_body_may_have_as_many_bytes_as_the_limit_and_no_more(rest: Rest) -> None:
@@ -181,26 +202,6 @@ def test_many_uploads_that_never_end_take_no_memory(gateway: Gateway) -> None:
     assert grown < 64 * 1024 * 1024
 
 
-@pytest.mark.parametrize(
-    ("data", "status", "reason"),
-    [
-        (b"\x16\x03\x01 hello\r\n\r\n", b"400", b'"INVALID_REQUEST"'),
-        (b"GET /models?a=\xe4 HTTP/1.1\r\nhost: gateway\r\n\r\n", b"400", b'"INVALID_REQUEST"'),
-        (b"GET /models HTTP/1.0\r\n\r\n", b"426", b'"HTTP_VERSION_UNSUPPORTED"'),
-    ],
-)
-def test_bytes_that_are_no_http_of_today_are_refused(
-    gateway: Gateway, data: bytes, status: bytes, reason: bytes
-) -> None:
-    host, _, port = gateway.address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(data)
-        answer = connection.recv(4096)
-
-    assert answer.startswith(b"HTTP/1.1 %s " % status)
-    assert reason in answer
-
-
 @pytest.mark.parametrize("name", ["LoadModelVersion", "UnloadModelVersion"])
 @pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc-web+proto", "application/json"])
 def test_orders_to_servers_are_not_routed(rest: Rest, name: str, content_type: str) -> None:
@@ -224,6 +225,19 @@ def test_without_a_healthy_server_rest_gets_json_and_grpc_a_grpc_error(tmp_path:
         with connected(gateway.address) as client:
             error = failure(lambda: client.detect(REQUEST))
             assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "no healthy upstream")
+
+
+def test_balancers_see_at_health_that_envoy_is_about_to_leave(tmp_path: Path) -> None:
+    with running_gateway(tmp_path, http=True) as gateway, closing(Rest(gateway.address)) as rest:
+        assert rest("GET", "/health").status == 200
+
+        gateway.admin.fail_health_check()
+
+        for path in ("/health", "/health?verbose", "/health/"):
+            answer = rest("GET", path)
+            assert (answer.status, answer.json["code"]) == (503, 14)
+            assert answer.json["details"][0]["reason"] == "SHUTTING_DOWN"
+        assert rest("POST", "/predict", PICTURE, "image/png").status == 200
 
 
 DEADLINE_S = 0.1

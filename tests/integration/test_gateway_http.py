@@ -141,8 +141,36 @@ class TestErrors:
     def test_of_a_method_say_which_there_are(self, alone: GatewayHttp) -> None:
         answer = alone.ask("/metrics", "PUT")
 
-        assert answer.headers["Allow"] == "GET, HEAD"
-        assert answer.json["message"] == "/metrics takes GET, HEAD, not PUT"
+        assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+        assert answer.json["message"] == "/metrics takes GET, HEAD, OPTIONS, not PUT"
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/health", "/metrics", "/openapi.json"])
+class TestEveryPath:
+    def test_says_which_methods_it_takes(self, alone: GatewayHttp, path: str) -> None:
+        answer = alone.ask(path, "OPTIONS")
+
+        assert (answer.status, answer.headers["Allow"], answer.body) == (204, "GET, HEAD, OPTIONS", b"")
+
+    def test_gives_its_headers_alone(self, alone: GatewayHttp, path: str) -> None:
+        whole, head = alone.ask(path), alone.ask(path, "HEAD")
+
+        assert (head.status, head.body) == (whole.status, b"")
+        assert head.headers["Content-Type"] == whole.headers["Content-Type"]
+
+
+@pytest.mark.parametrize("path", ["/docs/", "/redoc/", "/health/", "/docs/?a=b"])
+def test_a_slash_at_the_end_leads_to_the_same_path_without_it(alone: GatewayHttp, path: str) -> None:
+    answer = alone.ask(path)
+
+    assert (answer.status, answer.headers["Location"]) == (308, path.replace("/?", "?").removesuffix("/"))
+
+
+@pytest.mark.parametrize("path", ["//evil.example/", "/nowhere/", "//docs//"])
+def test_no_other_slash_leads_anywhere(alone: GatewayHttp, path: str) -> None:
+    answer = alone.ask(path)
+
+    assert answer.status == 404 or answer.headers["Location"] == "/docs"
 
 
 class TestHealth:

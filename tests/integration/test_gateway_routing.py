@@ -99,6 +99,13 @@ def test_the_arm_is_in_a_header_of_the_answer(client: Client) -> None:
         assert dict(call.initial_metadata())["x-detector-arm"] == call.result().version
 
 
+def test_the_arm_is_never_another_version_than_the_one_that_answered(client: Client) -> None:
+    request = encoded_request(REQUEST.image.encoded, version="v2")
+    for _ in range(20):
+        call = client.start_detect(request)
+        assert (call.result().version, dict(call.initial_metadata())["x-detector-arm"]) == ("v2", "v2")
+
+
 def test_orders_to_servers_are_not_routed(client: Client) -> None:
     for order in (lambda: client.load("v1"), lambda: client.unload("v1")):
         assert failure(order).code() is grpc.StatusCode.UNIMPLEMENTED

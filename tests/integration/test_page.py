@@ -45,6 +45,9 @@ KEEP_CALLS = f"""
     }};
 """
 
+# Of red, green and blue light.
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+
 # How far a channel of a drawn line may be from its colour.
 COLOR_TOLERANCE = 12
 
@@ -143,6 +146,15 @@ def color_at(page: Page, arm: int, x_share: float, y_share: float) -> list[int]:
             [x_share, y_share],
         )
     )
+
+
+def contrast(*colors: str) -> float:
+    """Of two colours as CSS has them, "rgb(1, 2, 3)"; as WCAG 2 defines it."""
+    bright = []
+    for color in colors:
+        shares = np.array(re.findall(r"\d+", color)[:3], float) / 255
+        bright.append(np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4) @ LUMINANCE + 0.05)
+    return max(bright) / min(bright)
 
 
 class TestPicture:
@@ -284,7 +296,7 @@ class TestArms:
             arms(page)
             page.get_by_text("Send it again").click()
 
-            expect(page.locator("#tally")).to_have_text("Answered so far: v2 2")
+            expect(page.locator("#tally")).to_have_text("Answered so far: 2 by v2")
             expect(page.locator("[data-part=answered]")).to_have_text("v2 answered")
             expect(page.locator("#bar")).to_have_text("v2 100 %", timeout=10_000)
             assert [(pin, message.version) for pin, message in calls(page)[pinned:]] == [(None, ""), (None, "")]
@@ -394,6 +406,18 @@ class TestReach:
         page.keyboard.press("End")
         assert page.locator("#threshold-value").inner_text() == "95 %"
 
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_what_has_the_focus_stands_out(self, browser: Browser, gateway: Gateway, scheme: Any) -> None:
+        for page in opened(browser, gateway.url, color_scheme=scheme):
+            page.locator("#choose").focus()
+            page.keyboard.press("Tab")
+            ring, ground = page.evaluate(
+                """() => [getComputedStyle(document.activeElement).outlineColor,
+                          getComputedStyle(document.body).backgroundColor]"""
+            )
+
+            assert contrast(ring, ground) >= 3
+
     def test_a_reader_hears_what_was_found(self, page: Page) -> None:
         upload(page, DESK)
         arms(page)
@@ -476,6 +500,10 @@ class TestDocs:
         for page in opened(browser, f"{gateway.url}/docs#/DetectorService/PredictByVersion", arms=0):
             operation = page.locator("#operations-DetectorService-PredictByVersion")
             operation.locator("input[placeholder=version]").fill("v2")
+            expect(
+                operation.locator("[data-param-name=conf_threshold], .opblock-section-request-body tr")
+            ).to_have_count(2)
+            expect(operation.get_by_text("Servers", exact=True)).not_to_be_visible()
             operation.locator("input[type=file]").set_input_files(DESK)
             operation.get_by_role("button", name="Execute").click()
             answer = operation.locator(".live-responses-table .response")
@@ -484,6 +512,12 @@ class TestDocs:
 
         for class_name in CLASSES:
             assert f'"class_name": "{class_name}"' in body
+
+    @pytest.mark.parametrize("path", ["/docs", "/redoc"])
+    def test_of_the_api_lead_back_to_the_page(self, browser: Browser, gateway: Gateway, path: str) -> None:
+        for page in opened(browser, gateway.url + path, arms=0):
+            page.get_by_role("link", name="detector-grpc", exact=True).click()
+            expect(page.locator("#arms article")).to_have_count(2)
 
     def test_of_the_api_are_read_without_a_network(self, browser: Browser, gateway: Gateway) -> None:
         asked: list[str] = []

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -25,6 +26,7 @@ from click.testing import CliRunner
 from support.calls import SERVING, Client, connected, encoded_request, failure, wait_until
 from support.gateways import tiny_repository
 from support.pictures import png
+from support.rest import Rest
 from support.servers import SOURCES
 from support.ups import failed_up, start_up, up_process
 
@@ -276,6 +278,18 @@ def test_sigterm_under_load_fails_no_call_that_was_taken(tmp_path: Path, reposit
         assert up.wait() == 0
         callers.stop()
     assert set(callers.ended) <= {"OK", "NOBODY LISTENS"}
+
+
+def test_sigterm_is_seen_at_health_while_calls_are_still_answered(tmp_path: Path, repository: Path) -> None:
+    with (
+        up_process(tmp_path, repository=repository, server_drain_wait_s=60) as up,
+        closing(Rest(up.gateway)) as rest,
+        connected(up.gateway) as client,
+    ):
+        up.send(signal.SIGTERM)
+
+        wait_until(lambda: rest("GET", "/health").status == 503, "the gateway to say at /health that it stops")
+        assert client.detect(REQUEST).detections
 
 
 def test_a_second_ctrl_c_stops_all_at_once(tmp_path: Path, half_second: int) -> None:

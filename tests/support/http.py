@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from support.servers import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from support.gateways import Gateway
 
@@ -43,8 +45,7 @@ def ask(
     connection = http.client.HTTPConnection(gateway.address, timeout=PATIENCE_S)
     try:
         connection.request(method, path, body, dict(headers or {}))
-        response = connection.getresponse()
-        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+        return _answer(connection.getresponse())
     finally:
         connection.close()
 
@@ -53,3 +54,29 @@ def post(gateway: Gateway, path: str, content_type: str, body: bytes, **headers:
     """As `ask`; underscores in names of headers are dashes."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     return ask(gateway, "POST", path, body, {"content-type": content_type} | given)
+
+
+@contextmanager
+def connection(gateway: Gateway) -> Iterator[socket.socket]:
+    """For whatever bytes."""
+    host, _, port = gateway.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as opened:
+        yield opened
+
+
+def answer_to(opened: socket.socket) -> Answer:
+    """What comes next on a connection."""
+    response = http.client.HTTPResponse(opened)
+    response.begin()
+    return _answer(response)
+
+
+def told(gateway: Gateway, request: bytes) -> Answer:
+    """The answer to some bytes."""
+    with connection(gateway) as opened:
+        opened.sendall(request)
+        return answer_to(opened)
+
+
+def _answer(response: http.client.HTTPResponse) -> Answer:
+    return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())

@@ -70,9 +70,7 @@ def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
     buffer_bytes = plan.max_message_bytes + plan.margin_bytes
     clusters = [_servers(plan, SERVERS_CLUSTER, "", buffer_bytes)]
     for version in plan.versions:
-        clusters.append(
-            _servers(plan, plan.cluster(version), f"models/{plan.model}/versions/{version}", buffer_bytes, version)
-        )
+        clusters.append(_servers(plan, plan.cluster(version), f"models/{plan.model}/versions/{version}", buffer_bytes))
         if plan.failover:
             name, answering = plan.arm_cluster(version), map(plan.cluster, plan.answering(version))
             clusters.append(fill("failover", name=name, stat_name=_stat_name(name), clusters=list(answering)))
@@ -118,14 +116,14 @@ def _listeners(plan: Plan, place: PurePath, buffer_bytes: int) -> Iterator[Any]:
         yield listener(PLAIN_LISTENER, LOOPBACK, plan.plain_port)
 
 
-def _servers(plan: Plan, name: str, health_name: str, buffer_bytes: int, version: str = "") -> Any:  # noqa: ANN401
+def _servers(plan: Plan, name: str, health_name: str, buffer_bytes: int) -> Any:  # noqa: ANN401
     """A cluster of all servers, as far as they are healthy by a name."""
     cluster = fill(
         "servers",
         name=name,
         stat_name=_stat_name(name),
         discovery=_discovery(plan.servers),
-        endpoints=[_endpoint(address) | _metadata(version) for address in plan.servers],
+        endpoints=[_endpoint(address) for address in plan.servers],
         health_name=health_name,
         buffer_bytes=buffer_bytes,
     )
@@ -138,11 +136,6 @@ def _servers(plan: Plan, name: str, health_name: str, buffer_bytes: int, version
 def _subject(host: str) -> dict[str, Any]:
     """How a certificate names a host."""
     return {"san_type": "IP_ADDRESS" if _is_ip(host) else "DNS", "matcher": {"exact": host}}
-
-
-def _metadata(version: str) -> dict[str, Any]:
-    """What the header of an answer says of the server that gave it."""
-    return {"metadata": {"filter_metadata": {"detector": {"version": version}}}} if version else {}
 
 
 def _stat_name(name: str) -> str:

@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from detector_grpc.errors import DOMAIN
-from detector_grpc.gateway.local_errors import LOCAL_ERRORS, LocalError
+from detector_grpc.gateway.local_errors import INTERNAL, LOCAL_ERRORS
 from detector_grpc.gateway.shared import Shared
 
 if TYPE_CHECKING:
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
     from detector_grpc.gateway.assets import Assets, File
     from detector_grpc.gateway.health import HealthReport
+    from detector_grpc.gateway.local_errors import LocalError
 
 log = logging.getLogger(__name__)
-
-_INTERNAL = LocalError(13, "INTERNAL", "internal error; the log of the gateway has the cause", "Unexpected.")
 
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -89,7 +88,8 @@ def application(sources: Sources) -> web.Application:
             return _error(503, LOCAL_ERRORS[503], "no gateway says how it shares calls")
         return web.json_response(now)
 
-    app = web.Application(middlewares=[_errors_as_json])
+    without_slash = web.normalize_path_middleware(append_slash=False, remove_slash=True)
+    app = web.Application(middlewares=[without_slash, _errors_as_json])
     app.on_response_prepare.append(_add_headers)
     app.add_routes(
         [
@@ -129,12 +129,14 @@ async def _errors_as_json(
     except web.HTTPNotFound:
         return _error(404, LOCAL_ERRORS[404], f"there is nothing at {request.path}; /docs says what there is")
     except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
+        allowed = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers={"Allow": allowed})
         message = f"{request.path} takes {allowed}, not {request.method}"
         return _error(405, LOCAL_ERRORS[405], message, {"Allow": allowed})
     except Exception:
         log.exception("a request failed", extra={"path": request.path})
-        return _error(500, _INTERNAL, _INTERNAL.message)
+        return _error(500, INTERNAL, INTERNAL.message)
 
 
 def _error(

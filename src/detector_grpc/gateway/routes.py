@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 SERVERS_CLUSTER = "servers"
 PAGES_CLUSTER = "http"
 
-# The version of the cluster that has answered, wherever that is not known before.
-_ANSWERED = "%UPSTREAM_METADATA(detector:version)%"
-
 _HEALTH = "/grpc.health.v1.Health/"
 _REFLECTION = "/grpc.reflection."
+_GRPC = (f"/{DETECTOR_SERVICE}/", f"/{MODEL_SERVICE}/", _HEALTH, _REFLECTION)
 _MILLION = 1_000_000
 
 # Envoy draws one number for a call: modulo a million it says whether the call is copied, modulo the sum of the weights
@@ -38,7 +36,9 @@ _UNITS = 1000
 # the next one.
 _NO_ASCII = {"name": ":path", "string_match": {"safe_regex": {"regex": "[ -~]*"}}, "invert_match": True}
 
-# What the servers take as a picture or as something that contains one. What is not ASCII no message can hold.
+# What a call of gRPC or gRPC-Web is sent as, and what the servers take as a picture or as something that contains one.
+# What is not ASCII no message can hold.
+_GRPC_TYPES = "application/grpc.*"
 _PICTURE_TYPES = r"(?i)\s*(multipart/form-data|image/|application/json|application/octet-stream)[\t -~]*"
 
 
@@ -76,6 +76,9 @@ def _routes(plan: Plan, traffic: Traffic) -> Iterator[Route]:
     unary = fill("unary", request_timeout=duration(plan.request_timeout_s))
     stream = fill("stream")
     yield {"match": {"prefix": "/", "headers": [_NO_ASCII]}, "direct_response": {"status": 404}}
+    for origin in plan.cors_origins:
+        yield fill("preflight", origin=_origin(origin), cluster=PAGES_CLUSTER)
+    yield from _not_grpc()
     yield from _detections(plan, Traffic(traffic.weights), {"path": STREAM_METHOD}, stream)
     yield from _detections(plan, traffic, {"prefix": f"/{DETECTOR_SERVICE}/"}, unary)
     everyone = {"cluster": SERVERS_CLUSTER}
@@ -116,16 +119,24 @@ def _arms(plan: Plan, traffic: Traffic, shadow: str = "") -> list[Route]:
             {
                 "name": plan.arm_cluster(version),
                 "weight": traffic.weights.get(version, 0) * _UNITS - (version == largest),
-                "request_headers_to_add": _headers(told),
-                "response_headers_to_add": _headers({headers.ARM: _ANSWERED if plan.failover else version}),
+                "request_headers_to_add": _headers(told, "OVERWRITE_IF_EXISTS_OR_ADD"),
+                # A server says so itself where another version has answered.
+                "response_headers_to_add": _headers({headers.ARM: version}, "ADD_IF_ABSENT"),
             }
         )
     return arms
 
 
-def _headers(values: dict[str, str]) -> list[Route]:
-    action = "OVERWRITE_IF_EXISTS_OR_ADD"
+def _headers(values: dict[str, str], action: str) -> list[Route]:
     return [{"header": {"key": key, "value": value}, "append_action": action} for key, value in values.items()]
+
+
+def _not_grpc() -> Iterator[Route]:
+    """Requests to methods of gRPC that are no calls of it."""
+    regex = {"regex": f"({'|'.join(map(re.escape, _GRPC))}).*"}
+    yield from _only(regex, ["POST"])
+    message = "this is a method of gRPC, so the content type must be application/grpc or application/grpc-web"
+    yield fill("other_content", regex=regex, content_types=_GRPC_TYPES, message=message)
 
 
 def _rest(max_body_bytes: int) -> Iterator[Route]:
@@ -135,17 +146,22 @@ def _rest(max_body_bytes: int) -> Iterator[Route]:
     """
     for template, methods in rest_methods().items():
         regex = {"regex": re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template))}
+        yield from _only(regex, methods)
         if "POST" in methods:
-            yield from fill(
-                "upload",
-                regex=regex,
-                picture_types=_PICTURE_TYPES,
-                cluster=SERVERS_CLUSTER,
-                max_body_bytes=max_body_bytes,
-            )
-        # Browsers ask with OPTIONS before they call, which a filter answers wherever a route leads somewhere.
-        allowed = "|".join([*methods, "OPTIONS"])
-        yield fill("wrong_method", regex=regex, allowed=allowed, methods=", ".join(methods))
+            kinds = "multipart/form-data, image/*, application/octet-stream or application/json"
+            message = f"the content type must be {kinds}, in ASCII"
+            yield fill("other_content", regex=regex, content_types=_PICTURE_TYPES, message=message)
+            yield fill("upload", regex=regex, cluster=SERVERS_CLUSTER, max_body_bytes=max_body_bytes)
+
+
+def _only(regex: Route, methods: list[str]) -> Iterator[Route]:
+    """What a path answers to all other HTTP methods."""
+    yield from fill(
+        "methods",
+        regex=regex,
+        methods="|".join(methods),
+        allow=", ".join([*methods, "OPTIONS"]),
+    )
 
 
 def _origin(origin: str) -> Route:

@@ -11,7 +11,7 @@ from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorSer
 from detector_grpc.errors import InvalidRequest, ReceiveTimeout, ShuttingDown, Violation
 from detector_grpc.rpc import convert
 from detector_grpc.rpc.body import is_picture
-from detector_grpc.rpc.metadata import deadline, pinned_version, rest_query, routed_version
+from detector_grpc.rpc.metadata import answered_by, deadline, pinned_version, rest_query, routed_version
 from detector_grpc.rpc.pictures import Pictures, annotate_answer, detect_answer, predict_answer, standing
 from detector_grpc.rpc.predict_messages import for_rest, parse_rest
 from detector_grpc.rpc.stream import DetectStream
@@ -75,24 +75,26 @@ class DetectorService(DetectorServiceServicer):
             picture.choose(request.model, request.version)
             parsed = convert.parse_detect(request)
             del request  # its copy of the picture is not needed while this call waits
-            return await picture.answer(parsed, detect_answer)
+            return await self._with_version(picture.answer(parsed, detect_answer), context)
 
     # No coroutines of their own, which would hold the body while the call waits.
     def Predict(self, request: PredictRequest, context: Context) -> Awaitable[PredictResponse]:  # noqa: N802
         """See the contract."""
-        return self._answer_rest(request, context, predict_answer)
+        return self._with_version(self._answer_rest(request, context, predict_answer), context)
 
     def Annotate(self, request: AnnotateRequest, context: Context) -> Awaitable[HttpBody]:  # noqa: N802
         """See the contract."""
         # No answer is larger than a request may be, so whatever hands on the one can hand on the other.
         render = partial(annotate_answer, self._served.limits.max_frame_bytes)
-        return self._with_version(self._answer_rest(request, context, render), context)
+        return self._with_version(self._answer_rest(request, context, render), context, headers.PINNED_VERSION)
 
     @staticmethod
-    async def _with_version(answering: Awaitable[T], context: Context) -> T:
-        """Says who has looked at a picture, which a JPEG cannot."""
+    async def _with_version(answering: Awaitable[T], context: Context, *keys: str) -> T:
+        """Says which version has answered: under these keys, and where the gateway would name another."""
         answer = await answering
-        await context.send_initial_metadata(((headers.PINNED_VERSION, CURRENT_CALL.get().version),))
+        version = CURRENT_CALL.get().version
+        if said := (*((key, version) for key in keys), *answered_by(context, version)):
+            await context.send_initial_metadata(said)
         return answer
 
     async def _answer_rest(self, request: RestRequest, context: Context, render: Render[T]) -> T:
@@ -133,6 +135,8 @@ class DetectorService(DetectorServiceServicer):
         stream = DetectStream(config, resumption, loaded, call, self._served, self._tokens, tracker)
         self._streams.add(stream)
         try:
+            if said := answered_by(context, found.version):
+                await context.send_initial_metadata(said)
             await stream.run(messages, context.write)
         finally:
             self._streams.discard(stream)

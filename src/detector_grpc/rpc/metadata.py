@@ -29,7 +29,13 @@ def routed_version(context: Context, model: str, registry: Registry) -> str:
     pinned = pinned_version(context)
     if pinned or not registry.is_default_model(model):
         return pinned
-    return registry.first_ready(_value(context, headers.ARM).split(","))
+    return registry.first_ready(_arms(context))
+
+
+def answered_by(context: Context, version: str) -> tuple[tuple[str, str], ...]:
+    """What to say of the version that answers: nothing where it is the arm, which the gateway names to the caller."""
+    arm = _arms(context)[0]
+    return () if arm in ("", version) else ((headers.ARM, version),)
 
 
 def rest_query(context: Context) -> str:
@@ -41,6 +47,11 @@ def deadline(context: Context) -> float | None:
     """When the caller stops waiting, in seconds of `time.monotonic`; None for never."""
     remaining_s = context.time_remaining()
     return None if remaining_s is None else time.monotonic() + remaining_s
+
+
+def _arms(context: Context) -> list[str]:
+    """The arm, and those that may answer in its place; one that is empty for none."""
+    return _value(context, headers.ARM).split(",")
 
 
 def _value(context: Context, key: str) -> str:

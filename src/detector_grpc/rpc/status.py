@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -11,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as details
 from google.rpc.status_pb2 import Status
 
-from detector_grpc import errors
+from detector_grpc import errors, headers
 from detector_grpc.errors import DOMAIN, DetectorError
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class RichStatus(NamedTuple):
 def rich_status(error: BaseException, request_id: str) -> RichStatus:
     """The status of a call that failed with this error."""
     status = status_message(error, request_id)
-    return RichStatus(code_of(error), status.message, ((DETAILS_KEY, status.SerializeToString()),))
+    trailing: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+    if isinstance(error, errors.RetryLater):  # what clients of HTTP look for, in whole seconds
+        trailing.append((headers.RETRY_AFTER, str(max(1, math.ceil(error.retry_after_s)))))
+    return RichStatus(code_of(error), status.message, tuple(trailing))
 
 
 def status_message(error: BaseException, request_id: str) -> Status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -86,11 +87,14 @@ class Session(Protocol):
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - a module without types
-    """The installed ONNX Runtime.
+    """The installed ONNX Runtime, which tells nobody of its use unless the variable says "0".
 
     Raises:
         SetupInvalid: None is installed; it comes with one of two extras.
     """
+    # From 1.29 on it reports to its maker, also where it cannot reach him, and names the machine in a file. What can be
+    # switched off later is less, and reports once before.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # noqa: TID251 - not a setting of ours, and read by a C library
     try:
         import onnxruntime  # noqa: PLC0415 - installed by extra, and slow to import
     except ImportError as error:

@@ -64,8 +64,7 @@ def tree(base: type[DetectorError]) -> Iterator[type[DetectorError]]:
 
 
 def unpacked(status: RichStatus) -> tuple[Status, dict[str, Message]]:
-    ((key, packed),) = status.trailing_metadata
-    assert key == DETAILS_KEY
+    packed = dict(status.trailing_metadata)[DETAILS_KEY]
     assert isinstance(packed, bytes)
     message = Status.FromString(packed)
     found: dict[str, Message] = {}
@@ -92,6 +91,16 @@ def test_every_reason_is_in_the_documentation_with_its_code() -> None:
     expected = {error.reason: code.name for error, code in CODES.items()}
     expected |= {INTERNAL_REASON: "INTERNAL", UNIMPLEMENTED_REASON: "UNIMPLEMENTED"}
     assert rows == expected
+
+
+@pytest.mark.parametrize(("retry_after_s", "told"), [(0.0, "1"), (1.0, "1"), (1.5, "2")])
+def test_http_is_told_in_whole_seconds_when_to_try_again(retry_after_s: float, told: str) -> None:
+    assert dict(rich_status(errors.QueueFull(64, retry_after_s), "id-1").trailing_metadata)["retry-after"] == told
+
+
+@samples
+def test_only_what_may_succeed_later_says_when(error: DetectorError) -> None:
+    assert ("retry-after" in dict(rich_status(error, "id-1").trailing_metadata)) is isinstance(error, errors.RetryLater)
 
 
 @samples

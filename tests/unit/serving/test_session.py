@@ -120,3 +120,14 @@ def test_a_session_that_is_closed_has_freed_the_model_and_runs_nothing(make_onnx
     assert model() is None
     with pytest.raises(InferenceFailed):
         session.run({"images": np.zeros((1, 3, 32, 48), np.float32)}, ["output"])
+
+
+def test_onnx_runtime_tells_nobody_of_its_use(tmp_path: Path, tiny: Path) -> None:
+    # It writes who it is into the folder for temporary files when it begins to report.
+    code = (
+        "import sys; from pathlib import Path; from detector_grpc.serving.session import OnnxSession; "
+        "OnnxSession(Path(sys.argv[1]))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in _SILENCING}
+    subprocess.run([sys.executable, "-c", code, str(tiny)], env={**environment, "TMPDIR": str(tmp_path)}, check=True)
+    assert list(tmp_path.iterdir()) == []

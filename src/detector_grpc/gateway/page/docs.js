@@ -1,24 +1,19 @@
 // Swagger UI. Both scripts are deferred, so its bundle has run by now.
 const spec = await (await fetch("/openapi.json")).json();
 
-// Else it would begin every field with a value of its own making, "string" or 0, and send it.
+// What the query takes, forms and JSON take as well: once is enough to try it, and the query goes with every body.
 for (const { requestBody } of Object.values(spec.paths).flatMap(Object.values)) {
   const { "multipart/form-data": form, "application/json": json } = requestBody?.content ?? {};
-  for (const field of Object.values(form?.schema.properties ?? {})) {
-    field.example = field.type === "array" ? [] : "";
+  if (form) {
+    form.schema.properties = { file: form.schema.properties.file };
   }
   if (json) {
     json.example = { image: "the picture in base64" };
   }
 }
 
-/** Fields that were left empty are not meant to be sent, whatever Swagger UI ticks beside them. */
-function withoutEmptyFields(request) {
-  if (request.body instanceof FormData) {
-    [...request.body].filter(([, value]) => value === "").forEach(([name]) => request.body.delete(name));
-  }
-  return request;
-}
+// There is one, which this page comes from.
+delete spec.servers;
 
 window.SwaggerUIBundle({
   spec,
@@ -27,5 +22,4 @@ window.SwaggerUIBundle({
   displayRequestDuration: true,
   tryItOutEnabled: true,
   validatorUrl: null, // else it would ask a server elsewhere
-  requestInterceptor: withoutEmptyFields,
 });

@@ -122,7 +122,7 @@ function showTraffic({ weights, fault }) {
 }
 
 function showTally() {
-  const counts = [...tally].sort().map(([version, count]) => `${version} ${count}`);
+  const counts = [...tally].sort().map(([version, count]) => `${count} by ${version}`);
   element("tally").textContent = counts.length ? `Answered so far: ${counts.join(", ")}` : "";
 }
 
