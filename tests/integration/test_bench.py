@@ -110,7 +110,9 @@ def test_the_search_tells_every_rate_it_tried(bench: Bench, tmp_path: Path) -> N
     result = told(done)["result"]
     rates = [step["rate_per_s"] for step in result["steps"]]
     assert rates[:2] == [20, 40]
-    assert len(done.stderr.splitlines()) == len(rates)
+    *shown, plotted = done.stderr.splitlines()
+    assert [f"{rate:.1f} per second" in line for rate, line in zip(rates, shown, strict=True)] == [True] * len(rates)
+    assert plotted == f"Plotted: {plot}"
     assert result["p99_bound_ms"] == 5000
     assert all(step["load"]["calls"] > 0 for step in result["steps"])
     assert "<svg" in plot.read_text()
@@ -183,6 +185,20 @@ def test_what_cannot_be_meant_is_a_usage_error(bench: Bench, words: tuple[str, .
     done = bench(*words)
     assert (done.exit_code, done.stdout) == (2, "")
     assert says in " ".join(done.stderr.split())
+
+
+def test_what_was_measured_is_told_even_if_the_plot_cannot_be_written(bench: Bench, picture: Path) -> None:
+    done = bench(*COMMANDS["rate"], "--plot", picture / "plot.png", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["result"]["answered"] > 0
+    assert done.stderr == f"Error: cannot write {picture / 'plot.png'}: File exists\n"
+
+
+def test_a_picture_that_is_none_is_an_error_at_once(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "no.jpg").write_bytes(b"no picture")
+    done = bench(*COMMANDS["rate"], tmp_path)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: INVALID_ARGUMENT (IMAGE_UNDECODABLE)")
 
 
 def test_a_folder_without_pictures_is_a_usage_error(bench: Bench, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class _Shoot:
     async def run(self, stream: BareStream, camera: Camera, phase_s: float) -> None:
         reading = asyncio.create_task(self._read(stream, camera))
         try:
-            await self._send(stream, camera, phase_s)
+            await self._send(stream, camera, phase_s, reading)
             async with asyncio.timeout(PATIENCE_S):
                 await reading
         except CallFailed as failure:
@@ -143,7 +143,7 @@ class _Shoot:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _send(self, stream: BareStream, camera: Camera, phase_s: float) -> None:
+    async def _send(self, stream: BareStream, camera: Camera, phase_s: float, reading: asyncio.Task[None]) -> None:
         for number in itertools.count():
             due_s = phase_s - self.window.warm_up_s + number / self.fps
             if due_s >= self.window.seconds:
@@ -151,6 +151,9 @@ class _Shoot:
             await sleep_until(self.begun_at + due_s, self.clock, self.stop)
             if self.stop.is_set():
                 break
+            if reading.done():
+                await reading
+                raise CallFailed("UNAVAILABLE", "the server ended the stream while frames were still to come")
             camera.frames.append(Frame(due_s, self.clock() - self.begun_at))
             await stream.send(len(camera.frames))
         await stream.half_close()

@@ -31,7 +31,7 @@ _BLUE, _ORANGE, _GREY = "tab:blue", "tab:orange", "grey"
 def plot_over_time(
     title: str, durations_s: Mapping[str, Sequence[float]], seconds: Sequence[Second], answered: str
 ) -> Figure:
-    """Durations by percentile, and how they went over time.
+    """Durations by percentile, and how they and their number went over time.
 
     Args:
         title: Of the whole.
@@ -39,31 +39,26 @@ def plot_over_time(
         seconds: The measurement, second by second.
         answered: What became of those that are counted as answered.
     """
-    figure: Figure = import_figure(EXTRA)(figsize=(10, 4.2), dpi=_DPI, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure: Figure = import_figure(EXTRA)(figsize=(10, 4.5), dpi=_DPI, layout="constrained")
+    panels = figure.subplot_mosaic([["percentiles", "numbers"], ["percentiles", "times"]])
     figure.suptitle(title)
     for (name, values), style in zip(durations_s.items(), ("-", "--"), strict=False):
-        if len(values):
-            _percentiles(left, name, values, style)
-    _percentile_axis(left)
-    at_s = [each.at_s + 0.5 for each in seconds]
-    right.fill_between(at_s, [each.due for each in seconds], step="mid", color=_GREY, alpha=0.2, label="due")
-    right.step(at_s, [each.answered for each in seconds], where="mid", color=_GREY, label=answered)
-    right.set(xlabel="time, s", ylabel="per second", ylim=(0, None))
-    times = right.twinx()
+        _percentiles(panels["percentiles"], name, values, style)
+    _percentile_axis(panels["percentiles"])
+    edges = [each.at_s for each in seconds] + [seconds[-1].at_s + 1 if seconds else 0]
+    numbers, times = panels["numbers"], panels["times"]
+    numbers.stairs([each.due for each in seconds], edges, fill=True, color=_GREY, alpha=0.3, label="due")
+    numbers.stairs([each.answered for each in seconds], edges, color=_BLUE, label=answered)
+    numbers.set(ylabel="per second", ylim=(0, None))
     for name, color in (("p50", _BLUE), ("p99", _ORANGE)):
-        times.plot(at_s, [_known(getattr(each, f"{name}_ms")) for each in seconds], color=color, label=name, marker=".")
-    times.set(yscale="log", ylabel="ms")
+        values_ms = [_known(getattr(each, f"{name}_ms")) for each in seconds]
+        times.plot([each.at_s + 0.5 for each in seconds], values_ms, ".-", color=color, label=name)
+    times.set(yscale="log", ylabel="ms", xlabel="time, s")
+    times.sharex(numbers)
     _plain_numbers(times.yaxis)
-    right.legend(
-        *(
-            first + second
-            for first, second in zip(right.get_legend_handles_labels(), times.get_legend_handles_labels(), strict=True)
-        ),
-        loc="lower center",
-        ncols=4,
-        fontsize=8,
-    )
+    for panel in (numbers, times):
+        panel.grid(alpha=0.3)
+        panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
 
 
@@ -105,13 +100,13 @@ def plot_overload(title: str, report: OverloadReport) -> Figure:
     rates = [run.rate_per_s for run in runs]
     left.plot(rates, [run.load.goodput_per_s for run in runs], "o-", color=_BLUE, label="goodput")
     left.axhline(report.capacity_per_s, color=_GREY, linestyle="--", label="capacity")
-    left.set(xlabel="calls per second", ylabel="answers in time per second", ylim=(0, None))
+    left.set(xlabel="calls per second", ylabel="answers in time per second", xlim=(0, None), ylim=(0, None))
     for name, values, color in (
         ("answered", [run.load.latency for run in runs], _BLUE),
         ("refused", [run.load.refused for run in runs], _ORANGE),
     ):
         right.plot(rates, [_p99(each) for each in values], "o-", color=color, label=name)
-    right.set(yscale="log", xlabel="calls per second", ylabel="p99, ms")
+    right.set(yscale="log", xlabel="calls per second", ylabel="p99, ms", xlim=(0, None))
     _plain_numbers(right.yaxis)
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -120,19 +115,20 @@ def plot_overload(title: str, report: OverloadReport) -> Figure:
 
 
 def _percentiles(axes: Axes, name: str, values_s: Sequence[float], style: str) -> None:
+    """A step for each value; the further to the right, the fewer values are above."""
     ordered = np.sort(np.asarray(values_s)) * 1e3
-    above = 1 - np.arange(len(ordered)) / len(ordered)
+    above = 1 - np.arange(len(ordered)) / max(len(ordered), 1)
     axes.step(1 / above, ordered, where="post", linestyle=style, color=_BLUE, label=name)
 
 
 def _percentile_axis(axes: Axes) -> None:
     axes.set(xscale="log", yscale="log", xlabel="percentile", ylabel="ms")
     axes.set_xticks(1 / (1 - _SHARES), [f"{share * 100:g}" for share in _SHARES])
-    _plain_numbers(axes.yaxis)
     axes.xaxis.minorticks_off()
-    axes.set_xlim(1, max(axes.get_xlim()[1], 1 / (1 - 0.99)))
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    axes.set_xlim(1, None)
+    _plain_numbers(axes.yaxis)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
 
 
 def _plain_numbers(axis: Axis) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from detector_grpc.bench.arrivals import poisson
 from detector_grpc.bench.load import Load
-from detector_grpc.bench.report import LoadReport
+from detector_grpc.bench.report import MOST_LATENESS, LoadReport
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from detector_grpc.bench.load import Call, Target, Window
 
@@ -85,7 +85,18 @@ class SearchReport:
             best is not None and best.confirms,
             tuple(steps),
             cut_short,
-            best.load.warnings if best else (),
+            (*(best.load.warnings if best else ()), *_generator_warnings(steps, bound_s)),
+        )
+
+
+def _generator_warnings(steps: Sequence[Step], bound_s: float) -> Iterable[str]:
+    """That a rate was too high for the generator rather than for the server; nothing if it was not."""
+    lowest = min((step for step in steps if not step.within), key=lambda step: step.rate_per_s, default=None)
+    lateness = lowest.load.lateness if lowest else None
+    if lowest and lateness and lateness.p99_ms > MOST_LATENESS * bound_s * 1e3:
+        yield (
+            f"at {lowest.rate_per_s:.1f} per second the generator itself was late, by {lateness.p99_ms:.1f} ms at the "
+            "99th percentile: with a processor of its own it may find a higher rate"
         )
 
 

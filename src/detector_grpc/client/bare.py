@@ -145,7 +145,10 @@ class BareStream:
 
     async def half_close(self) -> None:
         """Says that no more frames come."""
-        await self._call.done_writing()
+        try:
+            await self._call.done_writing()
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            raise await self._failure() from error
 
     async def answers(self) -> AsyncIterator[FrameAnswer]:
         """The answers until the server has no more."""

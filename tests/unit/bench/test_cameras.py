@@ -132,6 +132,21 @@ def test_a_stream_that_never_ends_is_given_up() -> None:
     assert report.looked_at == 40
 
 
+def test_a_stream_that_the_server_ends_early_is_counted() -> None:
+    class Draining(Stream):
+        async def answers(self) -> AsyncIterator[FrameAnswer]:
+            async for answer in super().answers():
+                if answer.frame_id == 15:
+                    return
+                yield answer
+
+    report = filmed(Draining(), Stream())
+    assert report.streams_failed == {"UNAVAILABLE": 1}
+    assert report.share is not None
+    assert report.share.looked_at == (4, 20)
+    assert report.unanswered == 1
+
+
 def test_streams_that_are_not_taken_on_or_end_early_are_counted() -> None:
     class Broken(Stream):
         async def send(self, frame_id: int) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support.queues import Queue
 from support.virtual_time import VirtualTime, in_virtual_time
 
-from detector_grpc.bench.load import Window
+from detector_grpc.bench.load import Call, Measured, Window
+from detector_grpc.bench.report import LoadReport
 from detector_grpc.bench.search import SearchReport, Step, measure, most_misses, trials
 
 if TYPE_CHECKING:
@@ -61,6 +62,19 @@ def test_the_search_ends_where_nothing_above_the_first_rate_is_confirmed() -> No
     made = tried(lambda trial: not trial.confirms and trial.rate_per_s < 3, start_per_s=2)
     assert made[-1].confirms
     assert made[-1].rate_per_s >= 2 / (1 + RESOLUTION)
+
+
+def test_a_rate_that_is_too_high_for_the_generator_is_told_from_one_that_is_so_for_the_server() -> None:
+    def step(rate_per_s: float, lateness_s: float, *, within: bool) -> Step:
+        calls = tuple(Call(0, lateness_s, lateness_s + 0.01, None) for _ in range(400))
+        load = LoadReport.of(Measured(1, calls, 0, 0, 0.4, cut_short=False), 1.0)
+        return Step(rate_per_s, confirms=False, within=within, load=load)
+
+    for lateness_s, warned in ((0.02, True), (0.0005, False)):
+        steps = [step(2, 0, within=True), step(4, lateness_s, within=False), step(8, 0.5, within=False)]
+        report = SearchReport.of(steps, 0.1, RESOLUTION, cut_short=False)
+        assert report.highest_per_s == 2
+        assert [warning.startswith("at 4.0 per second the generator") for warning in report.warnings] == [True] * warned
 
 
 @pytest.mark.parametrize(("calls", "most"), [(0, 0), (1, 0), (99, 0), (100, 1), (199, 1), (200, 2), (1000, 10)])

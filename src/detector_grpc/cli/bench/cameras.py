@@ -53,5 +53,5 @@ def cameras(setup: Setup, *, count: int, fps: float, seconds: float) -> None:
             "looked at",
         ),
     )
-    if not report.looked_at:
-        raise click.ClickException("not a single frame was looked at")
+    if not report.frames:
+        raise click.ClickException("not a single frame was measured")

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import detector_grpc
+from detector_grpc.cli.bench.tables import say
 from detector_grpc.cli.progress import progress_bar
 from detector_grpc.client.bare import BareDetector
 
@@ -87,11 +88,17 @@ def run(setup: Setup, work: Callable[[Session], Awaitable[ReportT]]) -> tuple[De
     Raises:
         CallFailed: Nothing can be measured, as already the first call fails.
     """
-    return uvloop.run(_run(setup, work))
+    try:
+        return uvloop.run(_run(setup, work))
+    except asyncio.CancelledError:  # by the second Ctrl-C
+        raise click.Abort from None
 
 
 async def _run(setup: Setup, work: Callable[[Session], Awaitable[ReportT]]) -> tuple[DetectionResult, ReportT]:
-    pictures = [path.read_bytes() for path in setup.pictures]
+    try:
+        pictures = [path.read_bytes() for path in setup.pictures]
+    except OSError as error:
+        raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from error
     detector = BareDetector(
         setup.connection.address,
         setup.how.model,
@@ -125,19 +132,22 @@ def conclude(
     plot: Callable[[], Figure],
 ) -> None:
     """Prints and plots what was measured."""
-    if setup.plot is not None:
-        setup.plot.parent.mkdir(parents=True, exist_ok=True)
-        plot().savefig(setup.plot)
     if setup.as_json:
         document = {"setting": {**_setting(setup, first), **setting}, "result": asdict(report)}
         click.echo(json.dumps(document, indent=2, allow_nan=False))
-        return
-    out = Console()
-    version = f"{first.model} {first.version} ({first.model_digest[:15]})"
-    out.print(f"{setup.connection.address}: {escape(version)}", highlight=False, soft_wrap=True)
-    show(out)
+    else:
+        out = Console()
+        version = f"{first.model} {first.version} ({first.model_digest[:15]})"
+        say(out, f"{escape(setup.connection.address)}: {escape(version)}")
+        show(out)
     if setup.plot is not None:
-        out.print(f"Plotted: {escape(click.format_filename(setup.plot))}", highlight=False, soft_wrap=True)
+        name = click.format_filename(setup.plot)
+        try:
+            setup.plot.parent.mkdir(parents=True, exist_ok=True)
+            plot().savefig(setup.plot)
+        except OSError as error:
+            raise click.ClickException(f"cannot write {name}: {error.strerror}") from error
+        say(Console(stderr=setup.as_json), f"Plotted: {escape(name)}")
 
 
 def _setting(setup: Setup, first: DetectionResult) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def step_line(step: Step, bound_ms: float) -> str:
     stopped = f", given up after {step.load.seconds:.1f} s" if step.load.cut_short else ""
     p99 = "nothing answered" if step.load.latency is None else f"p99 {ms(step.load.latency.p99_ms)} ms"
     again = " again" if step.confirms else ""
-    return f"{step.rate_per_s:7.1f} per second{again}: {p99}, {verdict} {bound_ms:g} ms{stopped}"
+    failed = "".join(f", {count} {escape(name)}" for name, count in step.load.failed.items())
+    return f"{step.rate_per_s:7.1f} per second{again}: {p99}{failed}, {verdict} {bound_ms:g} ms{stopped}"
 
 
 def show_search(out: Console, report: SearchReport) -> None:
