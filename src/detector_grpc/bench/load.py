@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 # Makes the call of a number, at most for so many seconds, and says how it failed if it did.
-Target: TypeAlias = "Callable[[int, float], Awaitable[CallFailed | None]]"
+MakeCall: TypeAlias = "Callable[[int, float], Awaitable[CallFailed | None]]"
 
 
 class Call(NamedTuple):
@@ -92,7 +92,7 @@ class Load:
     """One measurement.
 
     Args:
-        target: Makes calls.
+        make_call: Makes calls.
         window: When they count.
         deadline_s: Longest that a call may take from when it was due.
         stop: Ends the measurement early.
@@ -102,7 +102,7 @@ class Load:
 
     def __init__(
         self,
-        target: Target,
+        make_call: MakeCall,
         window: Window,
         deadline_s: float,
         stop: asyncio.Event,
@@ -110,7 +110,7 @@ class Load:
         clock: Callable[[], float] = time.perf_counter,
         enough: Callable[[Call], bool] = lambda _: False,
     ) -> None:
-        self._target = target
+        self._make_call = make_call
         self._window = window
         self._deadline_s = deadline_s
         self._stop = stop
@@ -119,7 +119,7 @@ class Load:
         self._satisfied = asyncio.Event()
         self._ended: list[Call] = []
         self._sent = self._unsent = 0
-        self._begun_at = 0.0
+        self._begun_at = self._cpu_s = 0.0
 
     async def open_loop(self, arrivals_s: NDArray[np.float64], most_unanswered: int) -> Measured:
         """Sends a call at each of these times, since the warm-up began; those that are due within the window count.
@@ -179,7 +179,7 @@ class Load:
 
     async def _call(self, number: int, due_s: float) -> None:
         sent_at = self._clock()
-        failure = await self._target(number, max(self._begun_at + due_s + self._deadline_s - sent_at, 0.0))
+        failure = await self._make_call(number, max(self._begun_at + due_s + self._deadline_s - sent_at, 0.0))
         call = Call(due_s, sent_at - self._begun_at, self._clock() - self._begun_at, failure)
         self._ended.append(call)
         if due_s >= 0 and self._enough(call):

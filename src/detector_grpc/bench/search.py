@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Generator, Iterable, Sequence
 
-    from detector_grpc.bench.load import Call, Target, Window
+    from detector_grpc.bench.load import Call, MakeCall, Window
 
 _SHARE_WITHIN = 0.99
 
@@ -129,7 +129,7 @@ def most_misses(calls: int) -> int:
 
 
 async def measure(
-    target: Target,
+    make_call: MakeCall,
     trial: Trial,
     bound_s: float,
     window: Window,
@@ -150,7 +150,7 @@ async def measure(
         misses += call.failure is not None or call.latency_s > bound_s
         return misses > allowed
 
-    load = Load(target, window, deadline_s, stop, clock=clock, enough=too_many)
+    load = Load(make_call, window, deadline_s, stop, clock=clock, enough=too_many)
     measured = await load.open_loop(arrivals_s, most_unanswered)
     within = misses + measured.unsent <= allowed and not measured.cut_short
     return Step(trial.rate_per_s, trial.confirms, within, LoadReport.of(measured, deadline_s))

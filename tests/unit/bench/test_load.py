@@ -17,7 +17,7 @@ from detector_grpc.bench.report import LoadReport
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from detector_grpc.bench.load import Target
+    from detector_grpc.bench.load import MakeCall
     from detector_grpc.client import CallFailed
 
 WINDOW = Window(warm_up_s=1, seconds=10)
@@ -26,7 +26,7 @@ PLENTY = 1_000_000
 
 
 def measured(
-    target: Callable[[VirtualTime], Target],
+    make_call: Callable[[VirtualTime], MakeCall],
     run: Callable[[Load], Awaitable[Measured]],
     window: Window = WINDOW,
     stop_at_s: float | None = None,
@@ -36,7 +36,7 @@ def measured(
         stop = asyncio.Event()
         if stop_at_s is not None:
             asyncio.get_running_loop().call_later(stop_at_s, stop.set)
-        load = Load(target(time), window, DEADLINE_S, stop, clock=time, **options)
+        load = Load(make_call(time), window, DEADLINE_S, stop, clock=time, **options)
         return LoadReport.of(await run(load), DEADLINE_S)
 
     return in_virtual_time(main)
@@ -56,7 +56,7 @@ def test_a_server_that_stalls_is_late_for_all_that_was_due_meanwhile() -> None:
 
 
 def test_a_generator_that_stalls_counts_that_as_latency_and_says_so() -> None:
-    def stalling(time: VirtualTime) -> Target:
+    def stalling(time: VirtualTime) -> MakeCall:
         server = Queue(time, PLENTY, 0.001)
 
         async def call(number: int, timeout_s: float) -> CallFailed | None:
@@ -92,7 +92,7 @@ def test_the_warm_up_does_not_count() -> None:
 def test_the_deadline_is_counted_from_when_a_call_was_due() -> None:
     timeouts_s = []
 
-    def late(time: VirtualTime) -> Target:
+    def late(time: VirtualTime) -> MakeCall:
         async def call(number: int, timeout_s: float) -> None:
             if number == 0:
                 time.now += 2
@@ -114,7 +114,7 @@ def test_clients_get_what_the_workers_can_do() -> None:
 def test_clients_never_have_more_calls_under_way_than_they_are() -> None:
     under_way, most = 0, 0
 
-    def counting(time: VirtualTime) -> Target:
+    def counting(time: VirtualTime) -> MakeCall:
         server = Queue(time, 1, 0.01)
 
         async def call(number: int, timeout_s: float) -> CallFailed | None:
@@ -155,7 +155,7 @@ def test_calls_that_would_take_too_much_memory_are_not_sent_and_counted() -> Non
 
 
 def test_whatever_goes_wrong_in_the_generator_ends_the_measurement() -> None:
-    def broken(_: VirtualTime) -> Target:
+    def broken(_: VirtualTime) -> MakeCall:
         async def call(number: int, timeout_s: float) -> None:
             raise RuntimeError(f"{number} {timeout_s}")
 

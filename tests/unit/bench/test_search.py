@@ -47,6 +47,13 @@ def test_the_rate_doubles_until_it_is_too_high() -> None:
     assert all(16 <= rate < 32 for rate in rates[6:])
 
 
+def test_the_gap_is_halved_until_it_is_small() -> None:
+    made = tried(lambda trial: trial.rate_per_s <= 20, resolution=0.02)
+    assert (
+        len([trial for trial in made if 16 < trial.rate_per_s < 32 and not trial.confirms]) == 6
+    )  # 2 ** (1 / 64) < 1.02
+
+
 def test_a_rate_that_is_not_confirmed_is_lowered_until_one_is() -> None:
     made = tried(lambda trial: trial.rate_per_s <= (15 if trial.confirms else 20))
     confirming = [trial.rate_per_s for trial in made if trial.confirms]

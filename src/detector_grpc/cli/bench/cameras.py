@@ -17,10 +17,10 @@ from detector_grpc.cli.bench.tables import show_cameras
 
 
 @click.command()
-@generating
 @click.option("--cameras", "count", type=click.IntRange(1, 10_000), default=16, show_default=True, help="Streams.")
 @click.option("--fps", type=Number(), default=10, show_default=True, help="Pictures per second and camera.")
 @seconds_option(30)
+@generating
 def cameras(setup: Setup, *, count: int, fps: float, seconds: float) -> None:
     """Stream from many cameras at once, each with a phase of its own, in mode LATEST.
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@generating
 @click.option("--rate", "rate_per_s", type=Number(), required=True, help="Calls per second.")
 @seconds_option(30)
 @deadline_option(10_000)
+@generating
 def rate(setup: Setup, *, rate_per_s: float, seconds: float, deadline_ms: float) -> None:
     """Send calls at a rate, whatever the server does.
 
@@ -46,12 +46,12 @@ def rate(setup: Setup, *, rate_per_s: float, seconds: float, deadline_ms: float)
 
 
 @click.command()
-@generating
 @click.option(
     "--clients", "count", type=click.IntRange(1, 10_000), default=8, show_default=True, help="Calls under way at once."
 )
 @seconds_option(30)
 @deadline_option(10_000)
+@generating
 def clients(setup: Setup, *, count: int, seconds: float, deadline_ms: float) -> None:
     """Keep a number of calls under way: each client sends its next call when the last one has ended.
 

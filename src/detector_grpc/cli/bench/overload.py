@@ -17,7 +17,6 @@ from detector_grpc.cli.bench.tables import show_overload
 
 
 @click.command()
-@generating
 @click.option("--clients", type=click.IntRange(1, 10_000), default=8, show_default=True, help="Of the closed loop.")
 @click.option(
     "--times",
@@ -29,6 +28,7 @@ from detector_grpc.cli.bench.tables import show_overload
 )
 @seconds_option(60, "How long to measure each load.")
 @deadline_option(1000)
+@generating
 def overload(setup: Setup, *, clients: int, times: tuple[float, ...], seconds: float, deadline_ms: float) -> None:
     """Ask for more than the server can do.
 

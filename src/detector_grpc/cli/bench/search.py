@@ -15,14 +15,14 @@ from detector_grpc.cli.bench.tables import show_search, step_line
 
 
 @click.command()
-@generating
 @click.option("--p99-ms", type=Number(), required=True, help="Bound of the 99th percentile of the latency.")
-@click.option("--from-rate", "start_per_s", type=Number(), default=2, show_default=True, help="Lowest rate.")
+@click.option("--from-rate", "start_per_s", type=Number(), default=5, show_default=True, help="Lowest rate.")
 @click.option(
     "--resolution", type=Number(), default=5, show_default=True, help="How exact the rate is to be, in percent."
 )
 @seconds_option(20, "How long to measure at each rate.")
 @deadline_option(10_000)
+@generating
 def search(
     setup: Setup, *, p99_ms: float, start_per_s: float, resolution: float, seconds: float, deadline_ms: float
 ) -> None:
@@ -30,7 +30,8 @@ def search(
 
     The rate is doubled until it is too high, and then halved into, down to the resolution; the one that is found is
     measured once more with other arrivals, and lowered until that confirms it. Of 100 calls that come as from callers
-    who do not know of each other, one may take longer than the bound, or fail; a rate is given up once more have.
+    who do not know of each other, one may take longer than the bound, or fail; a rate is given up once more have. Of
+    fewer than 100 calls none may: a low rate takes its time.
 
     PICTURES are picture files, and folders of them, which are sent by turns; without any it is a bundled one.
     """

@@ -159,6 +159,8 @@ def _setting(setup: Setup, first: DetectionResult) -> dict[str, Any]:
         "version": first.version,
         "model_digest": first.model_digest,
         "pictures": [click.format_filename(path) for path in setup.pictures],
+        "options": {name: value for name, value in setup.how.options.items() if value},
+        "downscale": setup.how.downscale,
         "connections": setup.connections,
         "seed": setup.seed,
         "warm_up_s": setup.warm_up_s,

@@ -20,7 +20,8 @@ from detector_grpc.figures import import_figure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MOST_CALLS = 10_000_000
+# A gigabyte or two of what is remembered of them.
+MOST_CALLS = 2_000_000
 
 
 class Number(click.FloatRange):

@@ -27,14 +27,12 @@ def say(out: Console, text: str) -> None:
 
 def show_load(out: Console, report: LoadReport) -> None:
     """Prints one load."""
-    cut_short(out, report.seconds, is_cut=report.cut_short)
+    if report.cut_short:
+        say(out, f"[yellow]Cut short[/] after {report.seconds:.1f} s, with {report.unanswered} calls unanswered")
     say(out, f"{report.calls} calls in {report.seconds:.1f} s: {report.calls_per_s:.1f} per second")
-    late = f", {report.late} later" if report.late else ""
-    say(
-        out,
-        f"{report.answered} answered: {report.answered_per_s:.1f} per second, "
-        f"{report.goodput_per_s:.1f} of them within {report.deadline_ms:g} ms{late}",
-    )
+    say(out, f"{report.answered} answered: {report.answered_per_s:.1f} per second")
+    in_time = report.answered - report.late
+    say(out, f"{in_time} answered within {report.deadline_ms:g} ms: {report.goodput_per_s:.1f} per second")
     show_failed(out, "calls", report.failed)
     show_durations(out, {"latency": report.latency, "of refusals": report.refused, "sent late by": report.lateness})
     show_generator(out, f"{report.cpu_ms_per_call:.2f} ms of CPU per call", report.warnings)
@@ -42,7 +40,8 @@ def show_load(out: Console, report: LoadReport) -> None:
 
 def show_cameras(out: Console, report: CameraReport) -> None:
     """Prints what became of cameras."""
-    cut_short(out, report.seconds, is_cut=report.cut_short)
+    if report.cut_short:
+        say(out, f"[yellow]Cut short[/] after {report.seconds:.1f} s")
     share = report.looked_at / max(report.frames, 1)
     say(
         out,
@@ -85,10 +84,10 @@ def show_search(out: Console, report: SearchReport) -> None:
     """Prints the rates that were tried, lowest first, and the one that was found."""
     if report.cut_short:
         say(out, "[yellow]Cut short[/]: what follows is what is known so far")
-    table = plain_table("", "per second", "calls", "failed", "p50", "p99", "95 % interval", "p99.9", "s")
+    table = plain_table("", "per second", "calls", "failed", "p50", "p99", "95 % interval", "s")
     for step in sorted(report.steps, key=lambda step: (step.rate_per_s, step.confirms)):
         load, of = step.load, step.load.latency
-        figures = (ms(of.p50_ms), ms(of.p99_ms), between(of), ms(of.p99_9_ms)) if of else ("",) * 4
+        figures = (ms(of.p50_ms), ms(of.p99_ms), between(of)) if of else ("",) * 3
         table.add_row(
             ("[green]within[/]" if step.within else "[red]beyond[/]") + (" again" if step.confirms else ""),
             f"{step.rate_per_s:.1f}",
@@ -100,10 +99,11 @@ def show_search(out: Console, report: SearchReport) -> None:
     out.print(table)
     bound = f"a p99 of at most {report.p99_bound_ms:g} ms"
     if report.highest_per_s is None:
-        say(out, f"[red]No rate[/] that was tried has {bound}")
+        say(out, f"[red]No rate[/] that was tried has {bound}; a lower --from-rate may")
         return
-    confirmed = "confirmed" if report.confirmed else "[yellow]not confirmed[/]"
-    say(out, f"[bold]{report.highest_per_s:.1f} per second[/] have {bound}, to {report.resolution:.1%}; {confirmed}")
+    how = "confirmed" if report.confirmed else "[yellow]not confirmed[/]"
+    rate = f"[bold]{report.highest_per_s:.1f} per second[/]"
+    say(out, f"{rate} have {bound}; found to {report.resolution * 100:g} %, {how}")
     best = next(step for step in reversed(report.steps) if step.rate_per_s == report.highest_per_s)
     show_generator(out, f"{best.load.cpu_ms_per_call:.2f} ms of CPU per call", report.warnings)
 
@@ -125,7 +125,9 @@ def show_overload(out: Console, report: OverloadReport) -> None:
     table.add_row("answered late", *(str(load.late) for load in loads))
     table.add_row("failed", *(str(sum(load.failed.values())) for load in loads))
     for name in dict.fromkeys(name for load in loads for name in load.failed):
-        table.add_row(f"  {escape(name)}", *(str(load.failed.get(name, 0)) for load in loads))
+        table.add_row(
+            f"  {escape(name.rpartition('(')[2].removesuffix(')'))}", *(str(load.failed.get(name, 0)) for load in loads)
+        )
     for name, durations in (
         ("answered, ms", [load.latency for load in loads]),
         ("refused, ms", [load.refused for load in loads]),
@@ -139,12 +141,6 @@ def show_overload(out: Console, report: OverloadReport) -> None:
     for load, name in zip(loads, [f"{report.clients} clients", *columns], strict=True):
         for warning in load.warnings:
             say(out, f"[yellow]Beware:[/] {name}: {escape(warning)}")
-
-
-def cut_short(out: Console, seconds: float, *, is_cut: bool) -> None:
-    """Says that a measurement was stopped early, if it was."""
-    if is_cut:
-        say(out, f"[yellow]Cut short[/] after {seconds:.1f} s")
 
 
 def show_failed(out: Console, what: str, failed: Mapping[str, int]) -> None:
@@ -176,7 +172,7 @@ def show_generator(out: Console, cost: str, warnings: Sequence[str]) -> None:
 def plain_table(first: str, *numbers: str) -> Table:
     """A table of names and numbers that leaves the most room."""
     columns = (Column(name, justify="right", no_wrap=True) for name in numbers)
-    return Table(Column(first, no_wrap=True), *columns, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    return Table(first, *columns, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
 def ms(value: float | None) -> str:
