@@ -171,6 +171,7 @@ def test_a_model_that_is_not_there_is_an_error_at_once(bench: Bench) -> None:
         (("rate", "--rate", "0"), "--rate"),
         (("rate", "--rate", "nan"), "--rate"),
         (("rate", "--rate", "inf"), "--rate"),
+        (("rate", "--rate", "1", "--warm-up-s", "nan"), "--warm-up-s"),
         (("rate",), "Missing option '--rate'"),
         (("rate", "--rate", "1e6", "--seconds", "1e3"), "1,002,000,000 calls, more than the 2,000,000"),
         (("rate", "--rate", "1", "--plot", "x.gif"), "--plot names a file that ends with .svg or .png"),

@@ -85,7 +85,11 @@ class SearchReport:
             best is not None and best.confirms,
             tuple(steps),
             cut_short,
-            (*(best.load.warnings if best else ()), *_generator_warnings(steps, bound_s)),
+            (
+                *(best.load.warnings if best else ()),
+                *_generator_warnings(steps, bound_s),
+                *_contradiction_warnings(steps, best, resolution),
+            ),
         )
 
 
@@ -97,6 +101,16 @@ def _generator_warnings(steps: Sequence[Step], bound_s: float) -> Iterable[str]:
         yield (
             f"at {lowest.rate_per_s:.1f} per second the generator itself was late, by {lateness.p99_ms:.1f} ms at the "
             "99th percentile: with a processor of its own it may find a higher rate"
+        )
+
+
+def _contradiction_warnings(steps: Sequence[Step], best: Step | None, resolution: float) -> Iterable[str]:
+    """That a rate was within the bound which later was not, by more than chance explains; nothing if there is none."""
+    highest = max((step.rate_per_s for step in steps if step.within), default=0.0)
+    if best and best.confirms and highest > best.rate_per_s * (1 + resolution) ** 2:
+        yield (
+            f"{highest:.1f} per second were within the bound before, and then no more: what the server can do changes, "
+            "as on a machine that has other things to do"
         )
 
 

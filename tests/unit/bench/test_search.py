@@ -84,6 +84,14 @@ def test_a_rate_that_is_too_high_for_the_generator_is_told_from_one_that_is_so_f
         assert [warning.startswith("at 4.0 per second the generator") for warning in report.warnings] == [True] * warned
 
 
+def test_rates_that_were_within_the_bound_only_at_first_are_told() -> None:
+    load = LoadReport.of(Measured(1, (Call(0, 0, 0.01, None),) * 400, 0, 0, 0.4, cut_short=False), 1.0)
+    made = [(20, False, True), (40, False, False), (20, True, False), (19, True, False), (12, True, True)]
+    report = SearchReport.of([Step(*each, load) for each in made], 0.1, RESOLUTION, cut_short=False)
+    assert (report.highest_per_s, report.confirmed) == (12, True)
+    assert report.warnings[0].startswith("20.0 per second were within the bound before")
+
+
 @pytest.mark.parametrize(("calls", "most"), [(0, 0), (1, 0), (99, 0), (100, 1), (199, 1), (200, 2), (1000, 10)])
 def test_one_call_in_a_hundred_may_miss_the_bound(calls: int, most: int) -> None:
     assert most_misses(calls) == most

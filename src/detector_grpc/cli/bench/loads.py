@@ -12,7 +12,7 @@ from detector_grpc.bench.load import Load, Measured, Window
 from detector_grpc.bench.plots import plot_over_time
 from detector_grpc.bench.report import LoadReport
 from detector_grpc.cli.bench.session import Session, conclude, run
-from detector_grpc.cli.bench.setup import Number, Setup, check_calls, deadline_option, generating, seconds_option
+from detector_grpc.cli.bench.setup import POSITIVE, Setup, check_calls, deadline_option, generating, seconds_option
 from detector_grpc.cli.bench.tables import show_load
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--rate", "rate_per_s", type=Number(), required=True, help="Calls per second.")
+@click.option("--rate", "rate_per_s", type=POSITIVE, required=True, help="Calls per second.")
 @seconds_option(30)
 @deadline_option(10_000)
 @generating

@@ -12,7 +12,7 @@ from detector_grpc.bench.overload import Multiple, OverloadReport
 from detector_grpc.bench.plots import plot_overload
 from detector_grpc.bench.report import LoadReport
 from detector_grpc.cli.bench.session import Session, conclude, run
-from detector_grpc.cli.bench.setup import Number, Setup, check_calls, deadline_option, generating, seconds_option
+from detector_grpc.cli.bench.setup import POSITIVE, Setup, check_calls, deadline_option, generating, seconds_option
 from detector_grpc.cli.bench.tables import show_overload
 
 
@@ -20,7 +20,7 @@ from detector_grpc.cli.bench.tables import show_overload
 @click.option("--clients", type=click.IntRange(1, 10_000), default=8, show_default=True, help="Of the closed loop.")
 @click.option(
     "--times",
-    type=Number(),
+    type=POSITIVE,
     multiple=True,
     default=(3.0, 10.0),
     show_default=True,

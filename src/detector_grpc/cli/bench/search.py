@@ -10,15 +10,15 @@ from detector_grpc.bench.load import Window
 from detector_grpc.bench.plots import plot_search
 from detector_grpc.bench.search import SearchReport, Step, measure, trials
 from detector_grpc.cli.bench.session import Session, conclude, run
-from detector_grpc.cli.bench.setup import Number, Setup, check_calls, deadline_option, generating, seconds_option
+from detector_grpc.cli.bench.setup import POSITIVE, Setup, check_calls, deadline_option, generating, seconds_option
 from detector_grpc.cli.bench.tables import show_search, step_line
 
 
 @click.command()
-@click.option("--p99-ms", type=Number(), required=True, help="Bound of the 99th percentile of the latency.")
-@click.option("--from-rate", "start_per_s", type=Number(), default=5, show_default=True, help="Lowest rate.")
+@click.option("--p99-ms", type=POSITIVE, required=True, help="Bound of the 99th percentile of the latency.")
+@click.option("--from-rate", "start_per_s", type=POSITIVE, default=5, show_default=True, help="Lowest rate.")
 @click.option(
-    "--resolution", type=Number(), default=5, show_default=True, help="How exact the rate is to be, in percent."
+    "--resolution", type=POSITIVE, default=5, show_default=True, help="How exact the rate is to be, in percent."
 )
 @seconds_option(20, "How long to measure at each rate.")
 @deadline_option(10_000)

@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 MOST_CALLS = 2_000_000
 
 
-class Number(click.FloatRange):
-    """A number above 0 that is one: neither NaN nor infinity are."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
+class Finite(click.FloatRange):
+    """A number that is one: neither NaN, which is in every range, nor infinity are."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's own
         """As FloatRange."""
@@ -38,15 +35,18 @@ class Number(click.FloatRange):
         return number
 
 
+POSITIVE = Finite(min=0, min_open=True)
+
+
 def seconds_option(default: float, help_text: str = "How long to measure.") -> Callable[..., Callable[..., None]]:
     """How long the window is."""
-    return click.option("--seconds", type=Number(), default=default, show_default=True, help=help_text)
+    return click.option("--seconds", type=POSITIVE, default=default, show_default=True, help=help_text)
 
 
 def deadline_option(default_ms: float) -> Callable[..., Callable[..., None]]:
     """How long callers wait, in milliseconds."""
     return click.option(
-        "--deadline-ms", type=Number(), default=default_ms, show_default=True, help="Longest that a call may take."
+        "--deadline-ms", type=POSITIVE, default=default_ms, show_default=True, help="Longest that a call may take."
     )
 
 
@@ -58,7 +58,7 @@ _OPTIONS = (
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of arrivals and phases."),
     click.option(
         "--warm-up-s",
-        type=click.FloatRange(0, 3600),
+        type=Finite(0, 3600),
         default=2.0,
         show_default=True,
         help="Time under the same load that is not counted, before each measurement.",
