@@ -71,6 +71,7 @@ class LazyGroup(click.Group):
         "serve": Lazy("serve:serve", "Serve models over gRPC."),
         "detect": Lazy("detect:detect", "Find objects in pictures."),
         "stream": Lazy("stream.command:stream", "Find objects in video."),
+        "bench": Lazy("bench.group:bench", "Measure what a server can do."),
         "models": Lazy("models:models", "Work with models."),
         "gateway": Lazy("gateway:gateway", "Put Envoy in front of servers."),
         "traffic": Lazy("traffic:traffic", "Share traffic among versions."),

@@ -98,14 +98,23 @@ def _plan(paths: Iterable[Path], folder: Path | None) -> list[Job]:
     """Finds the pictures, and a name for each annotated one that no other of this run has."""
     jobs = []
     for path in paths:
-        found, root = [path], path.parent
-        if path.is_dir():
-            found, root = pictures_in(path), path
-        if not found:
-            raise click.UsageError(f"no {FORMAT_NAMES} pictures in {click.format_filename(path)}")
-        jobs += [Job(file, folder and folder / file.relative_to(root)) for file in found]
+        root = path if path.is_dir() else path.parent
+        jobs += [Job(file, folder and folder / file.relative_to(root)) for file in pictures_at(path)]
     taken = {job.picture.resolve() for job in jobs}  # or --save could overwrite what it draws into
     return [Job(job.picture, job.annotated and free(_drawn(job.annotated), taken)) for job in jobs]
+
+
+def pictures_at(path: Path) -> list[Path]:
+    """The picture file itself, or the ones in a folder.
+
+    Raises:
+        UsageError: There are none in the folder.
+    """
+    if not path.is_dir():
+        return [path]
+    if not (found := pictures_in(path)):
+        raise click.UsageError(f"no {FORMAT_NAMES} pictures in {click.format_filename(path)}")
+    return found
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -22,10 +22,11 @@ from detector_grpc.client import Detector
 from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid, listed
 from detector_grpc.evaluation.annotations import read_annotations
 from detector_grpc.evaluation.judge import judge
-from detector_grpc.evaluation.plots import import_figure, save_plots
+from detector_grpc.evaluation.plots import EXTRA, save_plots
 from detector_grpc.evaluation.reference import import_pycocotools
 from detector_grpc.evaluation.report import Setting, Skipped
 from detector_grpc.evaluation.target import OfflineTarget, look_at_all
+from detector_grpc.figures import import_figure
 from detector_grpc.serving import repository
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.options import MAX_DETECTIONS, RequestedOptions
@@ -103,7 +104,7 @@ def evaluate(
         raise click.UsageError("give one TARGET, or two different ones to compare")
     import_pycocotools()
     if plots is not None:
-        import_figure()
+        import_figure(EXTRA)
     workers = workers or (PARALLEL if connection else cpu_limit())
     setting = Setting(confidence, iou, multi_label, max_detections, workers, resamples, seed)
     options = RequestedOptions(

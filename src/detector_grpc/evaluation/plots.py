@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector_grpc.errors import SetupInvalid
 from detector_grpc.evaluation.bootstrap import RECALLS
+from detector_grpc.figures import import_figure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from detector_grpc.evaluation.report import Report, TargetReport
 
-NOT_INSTALLED = "matplotlib is not installed: `pip install 'detector-grpc[evaluate]'`"
+EXTRA = "evaluate"
 
 # Blue and orange are told apart also by those who do not see red from green, and dashes by all where curves coincide.
 _STYLES: tuple[dict[str, Any], ...] = (
@@ -31,19 +31,6 @@ _MOST_COLUMNS = 8
 _CELL_INCH = 0.32
 _DARK = 0.5
 _LABEL_POINTS = 8
-
-
-def import_figure() -> Any:  # noqa: ANN401 - a class that is not installed everywhere
-    """The class Figure of matplotlib.
-
-    Raises:
-        SetupInvalid: matplotlib is not installed; it comes with an extra.
-    """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - installed by extra, and slow to import
-    except ImportError as error:
-        raise SetupInvalid([NOT_INSTALLED]) from error
-    return Figure
 
 
 def save_plots(report: Report, folder: Path) -> list[Path]:
@@ -65,7 +52,7 @@ def _precision_recall(report: Report) -> Figure:
     count = len(places) + 1
     columns = min(_MOST_COLUMNS, math.ceil(math.sqrt(count)))
     rows = math.ceil(count / columns)
-    figure: Figure = import_figure()(
+    figure: Figure = import_figure(EXTRA)(
         figsize=(max(5, columns * _PANEL_INCH + 0.6), rows * (_PANEL_INCH + 0.45) + 1.2), layout="constrained"
     )
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
@@ -107,7 +94,7 @@ def _confusion(target: TargetReport) -> Figure:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shares[-1] = 0  # shares of what was marked; here nothing was
     side = max(4.5, len(counts) * _CELL_INCH + 2)
-    figure: Figure = import_figure()(figsize=(side + 0.6, side), layout="constrained")
+    figure: Figure = import_figure(EXTRA)(figsize=(side + 0.6, side), layout="constrained")
     axes: Axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):

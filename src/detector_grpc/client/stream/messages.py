@@ -23,7 +23,7 @@ _MODES: Mapping[Mode, stream_pb2.DeliveryMode] = {
     "latest": stream_pb2.DELIVERY_MODE_LATEST,
     "lossless": stream_pb2.DELIVERY_MODE_LOSSLESS,
 }
-_DROP_REASONS: Mapping[int, DropReason] = {
+DROP_REASONS: Mapping[int, DropReason] = {
     stream_pb2.DROP_REASON_SUPERSEDED: "superseded",
     stream_pb2.DROP_REASON_STALE: "stale",
     stream_pb2.DROP_REASON_OVERLOAD: "overload",
@@ -92,7 +92,7 @@ def outcome_of(message: stream_pb2.FrameResult, ready: StreamReady) -> dict[str,
             outcome: dict[str, Any] = {"result": result}
         case "dropped":
             # A reason that is newer than this SDK is one of the server's own, as overload is.
-            outcome = {"dropped": _DROP_REASONS.get(message.dropped.reason, "overload")}
+            outcome = {"dropped": DROP_REASONS.get(message.dropped.reason, "overload")}
         case _:
             outcome = {"error": CallFailed.of_status(message.error, ready.request_id)}
     return {**outcome, "age_ms": message.age_ms}

@@ -1,0 +1,1 @@
+"""`detector-grpc bench`: one file per command, and what they share."""
