@@ -96,7 +96,7 @@ def test_a_request_that_is_none_gets_json(
     assert info["reason"] == reason
 
 
-@pytest.mark.parametrize("path", ["/predict", "/v1/predict", "/annotate"])
+@pytest.mark.parametrize("path", ["/predict", "/v1/predict", "/annotate", "/predict/", "//v1//predict"])
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_a_body_of_another_kind_is_refused(rest: Rest, path: str, content_type: str) -> None:
     answer = rest("POST", path, PICTURE, content_type)
@@ -124,7 +124,9 @@ def test_who_asks_or_errs_is_told_which_methods_a_path_takes(rest: Rest, path: s
 
 
 @pytest.mark.parametrize("path", [DETECT, "/detector.v1.ModelService/ListModels", CHECK, REFLECTION])
-@pytest.mark.parametrize("content_type", ["application/json", "", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "", "multipart/form-data; boundary=x", "application/grpcx"]
+)
 def test_what_is_no_call_of_grpc_is_told_so_where_there_are_only_those(
     rest: Rest, path: str, content_type: str
 ) -> None:

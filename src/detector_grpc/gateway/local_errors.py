@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# What calls of gRPC and gRPC-Web are sent as.
+GRPC_TYPES = "application/grpc(-web.*|[+;].*)?"
+
+
 class LocalError(NamedTuple):
     """What one HTTP status means.
 
@@ -54,7 +58,7 @@ LOCAL_ERRORS = {
     415: LocalError(
         3,
         "CONTENT_TYPE_UNSUPPORTED",
-        "%LOCAL_REPLY_BODY%, got %REQ(CONTENT-TYPE)%",
+        "%LOCAL_REPLY_BODY%, got %REQ(CONTENT-TYPE):100%",
         "The path takes no body of that content type.",
     ),
     431: LocalError(
@@ -88,7 +92,7 @@ def local_errors(max_body_bytes: int) -> dict[str, Any]:
     Args:
         max_body_bytes: Largest body of a request of REST.
     """
-    mappers = [fill("unchanged"), fill("stopping", body=_body(STOPPING))]
+    mappers = [fill("unchanged", grpc_types=GRPC_TYPES), fill("stopping", body=_body(STOPPING))]
     for status, error in LOCAL_ERRORS.items():
         told = error._replace(message=error.message.format(max_body_bytes=max_body_bytes))
         metadata = {"maxBytes": str(max_body_bytes)} if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else {}

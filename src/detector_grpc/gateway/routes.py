@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from detector_grpc import headers
 from detector_grpc.gateway.descriptors import DETECTOR_SERVICE, MODEL_SERVICE, STREAM_METHOD, rest_methods
+from detector_grpc.gateway.local_errors import GRPC_TYPES
 from detector_grpc.gateway.template import duration, fill
 from detector_grpc.gateway.traffic import Traffic
 
@@ -36,9 +37,7 @@ _UNITS = 1000
 # the next one.
 _NO_ASCII = {"name": ":path", "string_match": {"safe_regex": {"regex": "[ -~]*"}}, "invert_match": True}
 
-# What a call of gRPC or gRPC-Web is sent as, and what the servers take as a picture or as something that contains one.
-# What is not ASCII no message can hold.
-_GRPC_TYPES = "application/grpc.*"
+# What the servers take as a picture or as something that contains one. What is not ASCII no message can hold.
 _PICTURE_TYPES = r"(?i)\s*(multipart/form-data|image/|application/json|application/octet-stream)[\t -~]*"
 
 
@@ -136,7 +135,7 @@ def _not_grpc() -> Iterator[Route]:
     regex = {"regex": f"({'|'.join(map(re.escape, _GRPC))}).*"}
     yield from _only(regex, ["POST"])
     message = "this is a method of gRPC, so the content type must be application/grpc or application/grpc-web"
-    yield fill("other_content", regex=regex, content_types=_GRPC_TYPES, message=message)
+    yield fill("other_content", regex=regex, content_types=GRPC_TYPES, message=message)
 
 
 def _rest(max_body_bytes: int) -> Iterator[Route]:
@@ -145,7 +144,8 @@ def _rest(max_body_bytes: int) -> Iterator[Route]:
     A path that takes a picture takes nothing else; a path that takes one HTTP method does not take another.
     """
     for template, methods in rest_methods().items():
-        regex = {"regex": re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template))}
+        # As the transcoder reads paths, to which slashes more or less are the same.
+        regex = {"regex": re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template).replace("/", "/+")) + "/*"}
         yield from _only(regex, methods)
         if "POST" in methods:
             kinds = "multipart/form-data, image/*, application/octet-stream or application/json"
