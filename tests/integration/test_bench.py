@@ -139,6 +139,38 @@ def test_refusals_say_how_long_to_wait(picture: Path, tmp_path: Path, half_secon
     assert result["retry_after"]["p50_ms"] > 0
 
 
+def test_streams_that_the_server_does_not_take_on_are_counted_with_its_reason(tmp_path: Path) -> None:
+    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
+    with server_process(repository=tmp_path, limits_max_streams=1) as small:
+        with connected(small.address) as client:
+            client.wait_for_status(SERVING)
+        words = ["--address", small.address, "--model", "tiny", "--json"]
+        done = CliRunner().invoke(main, ["bench", *COMMANDS["cameras"], *words])
+    result = told(done)["result"]
+    assert result["streams_failed"] == {"RESOURCE_EXHAUSTED (TOO_MANY_STREAMS)": 2}
+    assert sorted(result["share"]["looked_at"])[:2] == [0, 0]
+    assert (result["frames"], result["unanswered"]) == (10, 0)
+
+
+def test_frames_that_a_server_which_stops_leaves_unanswered_are_told(tmp_path: Path) -> None:
+    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
+    with server_process(repository=tmp_path) as stopping:
+        with connected(stopping.address) as client:
+            client.wait_for_status(SERVING)
+        words = ["cameras", "--cameras", "2", "--fps", "20", "--seconds", "60", "--warm-up-s", "0", "--model", "tiny"]
+        command = [sys.executable, "-m", "detector_grpc", "bench", *words, "--address", stopping.address, "--json"]
+        with subprocess.Popen(command, env=DEFAULTS, stdout=subprocess.PIPE, text=True) as process:
+            frames = "object_detection_stream_frames_total"
+            wait_until(lambda: read_metrics(stopping).total(frames) > 10, "10 frames")
+            stopping.send(signal.SIGTERM)
+            out, _ = process.communicate(timeout=60)
+    result = json.loads(out)["result"]
+    assert process.returncode == 0
+    assert sum(result["streams_failed"].values()) == 2
+    assert result["looked_at"] > 0
+    assert result["looked_at"] + sum(result["dropped"].values()) + result["unanswered"] == result["frames"]
+
+
 @each_command
 def test_the_table_fits_into_80_columns(bench: Bench, command: tuple[str, ...], tmp_path: Path) -> None:
     plot = tmp_path / "folder" / "plot.png"

@@ -153,7 +153,7 @@ class _Shoot:
                 break
             if reading.done():
                 await reading
-                raise CallFailed("UNAVAILABLE", "the server ended the stream while frames were still to come")
+                raise CallFailed("UNAVAILABLE", "the server ended the stream")
             camera.frames.append(Frame(due_s, self.clock() - self.begun_at))
             await stream.send(len(camera.frames))
         await stream.half_close()

@@ -6,7 +6,6 @@ Answers to calls are not looked at, and no call is tried twice.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import grpc
@@ -21,7 +20,7 @@ from detector_grpc.rpc import transport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
-    from typing import Self, TypeAlias
+    from typing import Never, Self, TypeAlias
 
     from google.protobuf.message import Message
 
@@ -124,12 +123,12 @@ class FrameAnswer(NamedTuple):
     failure: CallFailed | None
 
 
-@dataclass
 class BareStream:
     """A stream of the same pictures, by turns. Every method raises CallFailed where the stream has failed."""
 
-    _call: _StreamCall
-    _requests: _Requests
+    def __init__(self, call: _StreamCall, requests: _Requests) -> None:
+        self._call = call
+        self._requests = requests
 
     async def open(self, config: stream_pb2.StreamConfig) -> None:
         """Sends the config, and waits for the server's word."""
@@ -147,8 +146,8 @@ class BareStream:
         """Says that no more frames come."""
         try:
             await self._call.done_writing()
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            raise await self._failure() from error
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            await self._raise_end()
 
     async def answers(self) -> AsyncIterator[FrameAnswer]:
         """The answers until the server has no more."""
@@ -163,8 +162,8 @@ class BareStream:
     async def _write(self, message: stream_pb2.StreamDetectRequest) -> None:
         try:
             await self._call.write(message)
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            raise await self._failure() from error
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            await self._raise_end()
 
     async def _read(self) -> stream_pb2.StreamDetectResponse | None:
         try:
@@ -173,9 +172,10 @@ class BareStream:
             raise CallFailed.of(error) from error
         return message if isinstance(message, stream_pb2.StreamDetectResponse) else None
 
-    async def _failure(self) -> CallFailed:
-        """Why nothing can be written any more."""
-        return CallFailed((await self._call.code()).name, await self._call.details())
+    async def _raise_end(self) -> Never:
+        """Says why nothing can be written any more."""
+        await self._read()  # of a call that has failed it is this that tells all
+        raise CallFailed("UNAVAILABLE", "the server ended the stream")
 
 
 def _frame_answer(result: stream_pb2.FrameResult) -> FrameAnswer:

@@ -46,13 +46,11 @@ class Session:
     Attributes:
         detector: Makes calls and streams.
         stop: Set by Ctrl-C.
-        first: The answer to the first call.
         progress: The bar.
     """
 
     detector: BareDetector
     stop: asyncio.Event
-    first: DetectionResult
     progress: Progress
 
     @property
@@ -120,7 +118,7 @@ async def _run(setup: Setup, work: Callable[[Session], Awaitable[ReportT]]) -> t
         with progress_bar(refresh_per_s=1 / _TICK_S) as progress:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, on_signal)
-            return first, await work(Session(detector, stop, first, progress))
+            return first, await work(Session(detector, stop, progress))
 
 
 def conclude(
