@@ -105,12 +105,12 @@ class TestQueue:
 
         assert [len(call.result().detections) for call in [*calls[:4], instead]] == [1] * 5
 
-    def test_answers_in_the_order_of_asking(self, slow: tuple[ServerProcess, Client]) -> None:
+    def test_answers_those_without_a_deadline_in_the_order_of_asking(self, slow: tuple[ServerProcess, Client]) -> None:
         server, client = slow
         order: list[int] = []
         calls = []
         for number in range(4):
-            call = client.start_detect(REQUEST)
+            call = client.start_detect(REQUEST, timeout_s=None)
             call.add_done_callback(lambda _, number=number: order.append(number))
             calls.append(call)
             if number:

@@ -169,6 +169,18 @@ def test_whatever_else_is_killed_is_started_again(up: UpProcess, child: str) -> 
     wait_until(answers, "the gateway answers")
 
 
+def wait_for_gateway(up: UpProcess) -> None:
+    """Waits until Envoy, started again, has seen both servers."""
+
+    def is_healthy() -> bool:
+        try:
+            return up.healthy_servers() == {2}
+        except (SetupInvalid, KeyError):
+            return False
+
+    wait_until(is_healthy, "Envoy has seen all servers")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -189,16 +201,8 @@ def test_envoy_is_started_again_with_the_shares_that_there_were_whatever_somebod
             file.write_text(text, encoding="utf-8")
     psutil.Process(up.pids("envoy")[-1]).kill()
     wait_until(lambda: len(up.pids("envoy")) == 2, "envoy once more")
-
-    def is_healthy() -> bool:
-        try:
-            return up.healthy_servers() == {2}
-        except (SetupInvalid, KeyError):
-            return False
-
-    wait_until(is_healthy, "Envoy has seen all servers")
+    wait_for_gateway(up)
     with connected(up.gateway) as client:
-        client.wait_for_status(SERVING)
         assert {client.detect(REQUEST).version for _ in range(10)} == {"v2"}
 
 
@@ -208,8 +212,8 @@ def test_all_goes_on_where_somebody_removes_the_folder_of_the_gateway(up: UpProc
         psutil.Process(up.pids(child)[-1]).kill()
         wait_until(lambda child=child: len(up.pids(child)) == 2, f"{child} once more")
     wait_until(lambda: len(up.log("version ready", by="server-0")) == 4, "server-0 is back")
+    wait_for_gateway(up)
     with connected(up.gateway) as client:
-        client.wait_for_status(SERVING)
         assert client.detect(REQUEST).detections
     shutil.rmtree(up.state.folder)
     up.send(signal.SIGINT)
