@@ -1,7 +1,7 @@
 """The stages behind LitServe: one process for each worker, or one that gets batches, as its documentation has it.
 
-Of a body LitServe takes JSON or a form, of which a form is the cheaper. A batch is a list of pictures, which gains nothing
-on processors, and is what its users turn on first.
+Of a body LitServe takes JSON or a form; a form is cheaper. A batch is a list of pictures, which gains nothing on
+processors, and is what its users turn on first.
 """
 
 # No postponed annotations: LitServe compares that of `decode_request` with the class.
