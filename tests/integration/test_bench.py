@@ -131,7 +131,7 @@ def test_refusals_say_how_long_to_wait(picture: Path, tmp_path: Path, half_secon
     with server_process(repository=tmp_path / "models", runtime_workers=1, limits_max_queue=0) as slow:
         with connected(slow.address) as client:
             client.wait_for_status(SERVING)
-        words = ["--address", slow.address, "--connections", "1", "--json", str(picture)]
+        words = ["--address", slow.address, "--json", str(picture)]
         done = CliRunner().invoke(main, ["bench", *COMMANDS["rate"], "--model", "tiny", *words])
     result = told(done)["result"]
     refused = result["failed"]["RESOURCE_EXHAUSTED (QUEUE_FULL)"]

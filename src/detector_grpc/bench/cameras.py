@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from detector_grpc.bench.load import Window
     from detector_grpc.client.bare import BareStream, FrameAnswer
 
-# What a server may take to answer the last frames.
+# What a server may take to answer the last frames, or to take one.
 PATIENCE_S = 10.0
+
+_SILENT = CallFailed("DEADLINE_EXCEEDED", f"the server was silent for {PATIENCE_S:g} s")
 
 
 @dataclass
@@ -132,12 +134,16 @@ class _Shoot:
         reading = asyncio.create_task(self._read(stream, camera))
         try:
             await self._send(stream, camera, phase_s, reading)
-            async with asyncio.timeout(PATIENCE_S):
+            # Not by a timeout, whose cancelling would be told as if the server had failed.
+            await asyncio.wait({reading}, timeout=PATIENCE_S)
+            if reading.done():
                 await reading
+            else:
+                camera.failure = _SILENT
         except CallFailed as failure:
             camera.failure = failure
         except TimeoutError:
-            camera.failure = CallFailed("DEADLINE_EXCEEDED", f"the stream did not end within {PATIENCE_S:g} s")
+            camera.failure = _SILENT
         finally:
             stream.cancel()
             reading.cancel()
@@ -155,7 +161,8 @@ class _Shoot:
                 await reading
                 raise CallFailed("UNAVAILABLE", "the server ended the stream")
             camera.frames.append(Frame(due_s, self.clock() - self.begun_at))
-            await stream.send(len(camera.frames))
+            async with asyncio.timeout(PATIENCE_S):
+                await stream.send(len(camera.frames))
         await stream.half_close()
 
     async def _read(self, stream: BareStream, camera: Camera) -> None:

@@ -69,7 +69,7 @@ class BareDetector:
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
     async def prepare(self, pictures: Sequence[bytes], options: DetectOptions, *, downscale: bool) -> DetectionResult:
-        """Makes the requests of these picture files, and sends the first one on each connection; returns an answer."""
+        """Makes the requests of these picture files, makes all connections, and returns the answer to the first one."""
         input_wh = await make(self._channels[0], self._calls.model_input_wh(), _FIRST_TIMEOUT_S) if downscale else None
         calls = [self._calls.detect(picture, "RGB", input_wh, None, options) for picture in pictures]
         self._options = options
@@ -77,7 +77,13 @@ class BareDetector:
         self._encoded = [request.SerializeToString() for request in self._requests]
         # Without the serialisers that a call has, gRPC takes bytes and gives bytes.
         self._methods = [channel.unary_unary(calls[0].method) for channel in self._channels]
-        return (await asyncio.gather(*(make(channel, calls[0], _FIRST_TIMEOUT_S) for channel in self._channels)))[0]
+        answer = await make(self._channels[0], calls[0], _FIRST_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(_FIRST_TIMEOUT_S):
+                await asyncio.gather(*(channel.channel_ready() for channel in self._channels))
+        except TimeoutError as error:
+            raise CallFailed("UNAVAILABLE", f"not all of {len(self._channels)} connections could be made") from error
+        return answer
 
     @property
     def largest_request_bytes(self) -> int:
