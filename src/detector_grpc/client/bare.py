@@ -6,6 +6,7 @@ Answers to calls are not looked at, and no call is tried twice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import grpc
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     _StreamCall: TypeAlias = grpc.aio.StreamStreamCall[Message, stream_pb2.StreamDetectResponse]
 
 _FIRST_TIMEOUT_S = 30.0
+_REFUSAL_S = 0.25
 
 
 class BareDetector:
@@ -138,8 +140,13 @@ class BareStream:
 
     async def open(self, config: stream_pb2.StreamConfig) -> None:
         """Sends the config, and waits for the server's word."""
-        await self._write(stream_pb2.StreamDetectRequest(config=config))
-        await self._read()
+        reading = asyncio.ensure_future(self._read())
+        # Refusals are waited for: after a write that fails gRPC knows no more why, and calls it INTERNAL.
+        await asyncio.wait({reading}, timeout=_REFUSAL_S)
+        if not reading.done():
+            with contextlib.suppress(CallFailed):  # which reading raises, too
+                await self._write(stream_pb2.StreamDetectRequest(config=config))
+        await reading
 
     async def send(self, frame_id: int) -> None:
         """Sends a frame."""
