@@ -7,6 +7,10 @@ _GAIN = 1 / 8
 _DEVIATION_GAIN = 1 / 4
 _DEVIATIONS = 2
 
+# A job that took far longer than others was kept from working, by a debugger or a machine that slept, and says little
+# of the next one. If all of them do from now on, each of these steps is larger than the one before.
+_LARGEST_STEP = 2
+
 
 class ServiceTime:
     """Running mean and mean deviation.
@@ -29,6 +33,6 @@ class ServiceTime:
         if not self.mean_s:
             self.mean_s, self._deviation_s = seconds, seconds / 2
             return
-        error = seconds - self.mean_s
+        error = min(seconds, _LARGEST_STEP * self.most_s) - self.mean_s
         self.mean_s += _GAIN * error
         self._deviation_s += _DEVIATION_GAIN * (abs(error) - self._deviation_s)
