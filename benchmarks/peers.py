@@ -84,7 +84,7 @@ class Running(NamedTuple):
 
 
 def peers(processors: int) -> dict[str, Peer]:
-    """All of them by name. The limit of those that have one lets half a second of work wait, of half the deadline."""
+    """All of them by name. Those with a limit have at most 16 pictures in flight for each processor."""
     limit = ("--most-in-flight", str(16 * processors))
     return {
         "FastAPI": Peer("fastapi_server.py"),
@@ -177,7 +177,7 @@ async def ours_running(data: bytes) -> AsyncIterator[Running]:
 
 
 class Figures(NamedTuple):
-    """What one server did in one round; None where it was not asked for."""
+    """What one server did in one round."""
 
     start_s: float
     rss_mib: int

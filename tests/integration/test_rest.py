@@ -72,6 +72,7 @@ ERRORS = {
     "threshold_contradicted": ("POST", "/v1/predict?conf_threshold=0.5", FORM, form(FILE, ("conf_threshold", "0.25"))),
     "version_contradicted": ("POST", "/v1/predict", FORM, form(FILE, ("version", "v2"))),
     "version_contradicted_in_query": ("POST", "/v1/predict?version=v2", IMAGE, BLANK),
+    "version_contradicted_in_query_encoded": ("POST", "/v1/predict?%76ersion=v2", IMAGE, BLANK),
     "unknown_query_parameter": ("POST", "/v1/predict?treshold=0.5", IMAGE, BLANK),
     "unknown_form_field": ("POST", "/v1/predict", FORM, form(FILE, ("treshold", "0.5"))),
     "unknown_class": ("POST", "/v1/predict?classes=dog", IMAGE, BLANK),

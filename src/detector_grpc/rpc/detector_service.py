@@ -11,7 +11,7 @@ from detector_grpc._gen.detector.v1.detector_service_pb2_grpc import DetectorSer
 from detector_grpc.errors import InvalidRequest, ReceiveTimeout, ShuttingDown, Violation
 from detector_grpc.rpc import convert
 from detector_grpc.rpc.body import is_picture
-from detector_grpc.rpc.metadata import answered_by, deadline, pinned_version, rest_query, routed_version
+from detector_grpc.rpc.metadata import answered_by, deadline, pinned_version, rest_query, rest_version, routed_version
 from detector_grpc.rpc.pictures import Pictures, annotate_answer, detect_answer, predict_answer, standing
 from detector_grpc.rpc.predict_messages import for_rest, parse_rest
 from detector_grpc.rpc.stream import DetectStream
@@ -100,11 +100,11 @@ class DetectorService(DetectorServiceServicer):
     async def _answer_rest(self, request: RestRequest, context: Context, render: Render[T]) -> T:
         with self._pictures.observed(context) as picture:
             try:
-                query = rest_query(context)
+                said = rest_query(context), rest_version(context)
                 if is_picture(request.body.content_type):
-                    asked = parse_rest(request, query)
+                    asked = parse_rest(request, *said)
                 else:
-                    asked = await asyncio.to_thread(parse_rest, request, query)
+                    asked = await asyncio.to_thread(parse_rest, request, *said)
                 del request
                 picture.choose(asked.model, asked.version)
                 return await picture.answer(asked.detect, render)

@@ -102,7 +102,8 @@ def joined(said: Said, violations: list[Violation]) -> dict[str, Any]:
             values[name] = value
         elif values[name] != value:
             rule = f"must be the same wherever it is given, got {shown(values[name])} and {shown(value)}"
-            violations.append(Violation(name, rule))
+            if (violation := Violation(name, rule)) not in violations:
+                violations.append(violation)
     return values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
 
 from detector_grpc import headers
 
@@ -41,6 +42,18 @@ def answered_by(context: Context, version: str) -> tuple[tuple[str, str], ...]:
 def rest_query(context: Context) -> str:
     """The query of the URL that a REST caller asked; empty for none, and for other callers."""
     return _value(context, headers.ORIGINAL_PATH).partition("?")[2]
+
+
+def rest_version(context: Context) -> str:
+    """The version in the path that a REST caller asked, /<version>/<method>; empty for none.
+
+    Envoy puts it into the message, but lets a parameter overwrite it whose name is percent-encoded.
+    """
+    path = _value(context, headers.ORIGINAL_PATH).partition("?")[0]
+    match [part for part in path.split("/") if part]:
+        case [version, _]:
+            return unquote(version)
+    return ""
 
 
 def deadline(context: Context) -> float | None:

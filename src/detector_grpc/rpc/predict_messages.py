@@ -39,12 +39,13 @@ class RestCall(NamedTuple):
     detect: PictureRequest
 
 
-def parse_rest(request: RestRequest, query: str) -> RestCall:
+def parse_rest(request: RestRequest, query: str, path_version: str = "") -> RestCall:
     """Takes body and query apart, and joins what they say with the fields of the message.
 
     Args:
-        request: What came; of REST callers the body, and the version that is in the path.
+        request: What came; of REST callers the body.
         query: Query of the URL of a REST caller.
+        path_version: The version in its path; empty for none.
 
     Raises:
         InvalidRequest: The body is damaged or of another type, fields are unknown, out of range or contradict each
@@ -56,7 +57,11 @@ def parse_rest(request: RestRequest, query: str) -> RestCall:
         raise InvalidRequest(violations)
     body = read_body(request.body.content_type, request.body.data)
     # As the contract has them: numbers in single precision, and no version where its name is empty.
-    messages = [request, *(type(request)(**{name: value}) for name, value in (*in_query, *body.said))]
+    messages = [
+        type(request)(version=path_version),
+        request,
+        *(type(request)(**{name: value}) for name, value in (*in_query, *body.said)),
+    ]
     said = joined([pair for message in messages for pair in _values(message)], violations)
     model, version = said.pop("model", ""), said.pop("version", "")
     options = detection_pb2.DetectOptions(confidence_threshold=said.pop("conf_threshold", None), **said)
