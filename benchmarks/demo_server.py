@@ -1,4 +1,4 @@
-"""A server of the bundled detector in a process of its own, for scripts that measure it from outside."""
+"""A server in a process of its own, for scripts that measure it from outside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.request import urlopen
@@ -15,12 +15,13 @@ from urllib.request import urlopen
 import psutil
 
 from detector_grpc import configured
+from detector_grpc.serving.repository import MODEL_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MIB = 1024 * 1024
-VERSIONS = list((configured.BUNDLED / "models").glob("*/*/model.onnx"))
+OURS = ("-m", "detector_grpc")
 
 
 class Held(NamedTuple):
@@ -58,15 +59,33 @@ class DemoServer(NamedTuple):
         )
 
 
+def demo_server(*flags: str) -> AbstractContextManager[DemoServer]:
+    """Serves the bundled models; see `repository_server`."""
+    return _server(OURS, configured.BUNDLED / "models", ["--demo", *flags])
+
+
+def repository_server(
+    repository: Path, *flags: str, program: Sequence[str] = OURS
+) -> AbstractContextManager[DemoServer]:
+    """Serves all models of a repository, until the context ends.
+
+    Args:
+        repository: Its folder.
+        flags: Settings beside those that a script needs: ports that the system chooses, and no waiting at the end.
+        program: What the interpreter runs, with the command line of `detector-grpc`.
+    """
+    return _server(program, repository, ["--models-repository", str(repository), *flags])
+
+
 @contextmanager
-def demo_server(*flags: str) -> Iterator[DemoServer]:
-    """Serves with these flags beside those that a script needs; on ports that the system chooses."""
+def _server(program: Sequence[str], repository: Path, flags: Sequence[str]) -> Iterator[DemoServer]:
     ports = ["--server-port", "0", "--server-metrics-port", "0", "--server-admin-port", "0"]
-    command = [sys.executable, "-m", "detector_grpc", "serve", "--demo", "--server-drain-wait-s", "0", *ports, *flags]
+    command = [sys.executable, *program, "serve", "--server-drain-wait-s", "0", *ports, *flags]
+    versions = len(list(repository.glob(f"*/*/{MODEL_FILE}")))
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
         server = subprocess.Popen(command, stderr=log, stdout=log)
         try:
-            while (text := Path(log.name).read_text()).count('"version ready"') < len(VERSIONS):
+            while (text := Path(log.name).read_text()).count('"version ready"') < versions:
                 if server.poll() is not None:
                     raise SystemExit(text)
                 time.sleep(0.1)

@@ -1,0 +1,309 @@
+"""How many pictures one process can bring to a fast engine, by threads and by processes.
+
+The engine (benchmarks/engine.py) takes no processor, one picture at a time and no lock of the interpreter, so that what
+limits is the work of the host: decoding, resizing, reading the outputs, and in the servers all that serving is.
+
+- pipeline: the stages alone in one process, on T threads;
+- one server: `detector-grpc serve` as it comes, with T workers;
+- servers: P of them, each with an engine of its own, sharing nothing but the processors.
+
+Servers are called by closed loops, several calls for each worker, from processes of their own; how busy these and the
+thread of the server's event loop were is told. A loop or generator near 1 is what limits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import uvloop
+from demo_server import repository_server
+from engine import Engine, exact_sleep
+from overhead import picture
+from rich.console import Console
+from rich.table import Table
+
+from detector_grpc.bench.load import Load, Window
+from detector_grpc.bench.report import LoadReport
+from detector_grpc.client.bare import BareDetector
+from detector_grpc.figures import import_figure
+from detector_grpc.serving.cpu import cpu_limit
+from detector_grpc.serving.memory import use_one_heap
+from detector_grpc.serving.options import RequestedOptions
+from detector_grpc.serving.pipeline import EncodedImage
+from detector_grpc.serving.registry import open_version
+from detector_grpc.serving.repository import MODEL_FILE, Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+
+    from demo_server import DemoServer
+
+MODEL, VERSION = "engine", "v1"
+PIPELINE, ONE, MANY = "pipeline", "one server", "servers"
+THREADS = (1, 2, 3, 4, 6, 8, 12, 16)
+PROCESSES = (1, 2, 4, 6, 8)
+WARM_UP_S = 0.5
+PATIENCE_S = 30.0
+CONNECTIONS = 2  # of each generator
+MOST_CALLS = 64  # at once, of one server: what it lets one caller have waiting
+MAX_PIXELS = 50_000_000
+
+
+class Point(NamedTuple):
+    """What one measurement came to.
+
+    Attributes:
+        side: What was measured.
+        processes: Of it.
+        threads: Of each.
+        pictures_per_s: Of all processes together.
+        cpu_ms: CPU time of all processes for each picture.
+        loop: Share of a processor that the busiest event loop took; None where there is none.
+        generator: The same of the busiest generator.
+        p50_ms: Latency as the generators see it.
+        failed: Calls that failed.
+    """
+
+    side: str
+    processes: int
+    threads: int
+    pictures_per_s: float
+    cpu_ms: float
+    loop: float | None = None
+    generator: float | None = None
+    p50_ms: float | None = None
+    failed: int = 0
+
+
+class Generated(NamedTuple):
+    """What one generator came to; `busy` is its share of a processor."""
+
+    answered_per_s: float
+    busy: float
+    p50_ms: float
+    failed: int
+
+
+def stages(connection: Connection, data: bytes, repository: Path, picture_s: float, seconds: float) -> None:
+    """Runs the pipeline on as many threads as told, and answers with the point."""
+    use_one_heap()  # this and the next as in the server
+    cv2.setNumThreads(1)
+    exact_sleep()
+    (source,) = Sources([repository]).scan()
+    pipeline = open_version(source, partial(Engine, picture_s), MAX_PIXELS).pipeline
+
+    def look(until: float) -> int:
+        count = 0
+        while time.perf_counter() < until:
+            pipeline.detect(EncodedImage(data), RequestedOptions())
+            count += 1
+        return count
+
+    while threads := connection.recv():
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(look, [time.perf_counter() + WARM_UP_S] * threads))
+            began, cpu_s = time.perf_counter(), time.process_time()
+            count = sum(pool.map(look, [began + seconds] * threads))
+            elapsed_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
+        connection.send(Point(PIPELINE, 1, threads, count / elapsed_s, cpu_s / count * 1e3))
+
+
+def generate(connection: Connection, data: bytes, seconds: float) -> None:
+    """Keeps as many calls under way as told, at the server told, and answers with what came of them."""
+
+    async def load(address: str, clients: int) -> Generated:
+        detector = BareDetector(address, MODEL, VERSION, token=None, tls=None, connections=CONNECTIONS)
+        async with detector:
+            await detector.prepare([data], {}, downscale=False)
+            began, cpu_s = time.perf_counter(), time.process_time()
+            window = Window(WARM_UP_S, seconds)
+            measured = await Load(detector.detect, window, PATIENCE_S, asyncio.Event()).closed_loop(clients)
+            busy = (time.process_time() - cpu_s) / (time.perf_counter() - began)
+        report = LoadReport.of(measured, PATIENCE_S)
+        if report.latency is None:
+            raise SystemExit(f"not a single call was answered: {report.failed}")
+        return Generated(report.answered_per_s, busy, report.latency.p50_ms, sum(report.failed.values()))
+
+    while order := connection.recv():
+        connection.send(uvloop.run(load(*order)))
+
+
+class Clocks(NamedTuple):
+    """CPU seconds so far of a server: all its threads, and the one of its event loop."""
+
+    whole_s: float
+    loop_s: float
+
+    @classmethod
+    def of(cls, server: DemoServer) -> Clocks:
+        """Of the whole in nanoseconds (clock_getcpuclockid(3)), of the thread in ticks of 10 ms."""
+        pid = server.process.pid
+        loop = next(each for each in server.process.threads() if each.id == pid)
+        return cls(time.clock_gettime((~pid << 3) | 2), loop.user_time + loop.system_time)
+
+
+class Bench:
+    """The processes that last for the whole run, and the servers that do not."""
+
+    def __init__(self, stack: ExitStack, arguments: argparse.Namespace) -> None:
+        self._seconds, self._per_server = arguments.seconds, arguments.generators
+        self._repository = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        file = self._repository / MODEL / VERSION / MODEL_FILE
+        file.parent.mkdir(parents=True)
+        file.touch()
+        script = str(Path(__file__).with_name("engine.py"))
+        self._program = (script, str(arguments.picture_ms))
+        self._data = picture()
+        spawn = multiprocessing.get_context("spawn")
+
+        def started(target: object, *values: object) -> Connection:
+            near, far = spawn.Pipe()
+            spawn.Process(target=target, args=(far, self._data, *values), daemon=True).start()
+            stack.callback(near.send, None)
+            return near
+
+        self._stages = started(stages, self._repository, arguments.picture_ms / 1e3, arguments.seconds)
+        servers = max(arguments.processes, default=1)
+        self._generators = [started(generate, arguments.seconds) for _ in range(self._per_server * servers)]
+
+    @property
+    def picture_bytes(self) -> int:
+        """Size of the picture."""
+        return len(self._data)
+
+    def pipeline(self, threads: int) -> Point:
+        """The stages alone."""
+        self._stages.send(threads)
+        point: Point = self._stages.recv()
+        return point
+
+    def servers(self, side: str, processes: int, threads: int) -> Point:
+        """So many servers at once, with so many workers each."""
+        clients = min(4 * threads + 4, MOST_CALLS) // self._per_server
+        generators = self._generators[: processes * self._per_server]
+        with ExitStack() as stack:
+            opened = [
+                repository_server(self._repository, "--runtime-workers", str(threads), program=self._program)
+                for _ in range(processes)
+            ]
+            with ThreadPoolExecutor(processes) as starting:
+                servers = list(starting.map(stack.enter_context, opened))
+            for number, generator in enumerate(generators):
+                generator.send((servers[number % processes].address, clients))
+            time.sleep(WARM_UP_S + self._seconds / 4)  # well within the window of all of them
+            before, began = [Clocks.of(server) for server in servers], time.perf_counter()
+            time.sleep(self._seconds / 2)
+            after, elapsed_s = [Clocks.of(server) for server in servers], time.perf_counter() - began
+            generated: list[Generated] = [generator.recv() for generator in generators]
+        spent = [
+            (late.whole_s - early.whole_s, late.loop_s - early.loop_s)
+            for early, late in zip(before, after, strict=True)
+        ]
+        rate = sum(each.answered_per_s for each in generated)
+        return Point(
+            side,
+            processes,
+            threads,
+            rate,
+            sum(whole_s for whole_s, _ in spent) / elapsed_s / rate * 1e3,
+            max(loop_s for _, loop_s in spent) / elapsed_s,
+            max(each.busy for each in generated),
+            statistics.median(each.p50_ms for each in generated),
+            sum(each.failed for each in generated),
+        )
+
+
+def measure(arguments: argparse.Namespace, console: Console) -> tuple[list[Point], int]:
+    """All points, and the size of the picture."""
+    points = []
+
+    def add(point: Point) -> Point:
+        points.append(point)
+        console.print(f"{point.side}, {point.processes} x {point.threads}: {point.pictures_per_s:.0f}/s")
+        return point
+
+    with ExitStack() as stack:
+        bench = Bench(stack, arguments)
+        for threads in arguments.threads:
+            add(bench.pipeline(threads))
+        alone = [add(bench.servers(ONE, 1, threads)) for threads in arguments.threads]
+        best = max(alone, key=lambda point: point.pictures_per_s).threads
+        for processes in arguments.processes:
+            add(bench.servers(MANY, processes, min(best, max(2, cpu_limit() // processes))))
+    return points, bench.picture_bytes
+
+
+def show(points: Sequence[Point], console: Console) -> None:
+    """The table."""
+    table = Table("", "P", "T", "pictures/s", "CPU ms", "loop", "generator", "p50 ms", "failed")
+    for point in points:
+        measured = [point.loop, point.generator, point.p50_ms]
+        cells = ["" if value is None else f"{value:.2f}" for value in measured]
+        counts = [str(point.processes), str(point.threads), f"{point.pictures_per_s:.0f}", f"{point.cpu_ms:.2f}"]
+        table.add_row(point.side, *counts, *cells, str(point.failed))
+    console.print(table)
+
+
+def plot(points: Sequence[Point], picture_ms: float, file: Path) -> None:
+    """Pictures per second over threads and over processes."""
+    figure = import_figure("bench")(figsize=(10, 4.2), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    figure.suptitle(f"Pictures per second in front of engines that take {picture_ms:g} ms for each")
+    for axes, side, of in ((left, PIPELINE, "threads"), (left, ONE, "threads"), (right, MANY, "processes")):
+        chosen = [point for point in points if point.side == side]
+        counts = [getattr(point, of) for point in chosen]
+        axes.plot(counts, [point.pictures_per_s for point in chosen], "o-", label=side)
+    left.set(xlabel="threads of one process")
+    right.set(xlabel="processes, each with its engine")
+    for axes, engines in ((left, "one engine"), (right, "as many engines")):
+        last = max(axes.get_xlim()[1], 1)
+        rates = [1e3 / picture_ms * (count if axes is right else 1) for count in (0, last)]
+        axes.plot([0, last], rates, color="grey", linestyle="--", label=engines)
+        axes.set(ylabel="pictures per second", xlim=(0, last), ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(file)
+
+
+def main() -> None:
+    """Measures, prints, and writes what it found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=2, help="of each point")
+    parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
+    parser.add_argument("--processes", type=int, nargs="*", default=PROCESSES)
+    parser.add_argument("--generators", type=int, default=2, help="processes for each server")
+    parser.add_argument("--picture-ms", type=float, default=0.3, help="that the engine takes for each")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--plot", type=Path, help="file for a plot, .svg or .png")
+    arguments = parser.parse_args()
+    console = Console()
+    points, picture_bytes = measure(arguments, Console(stderr=True))
+    console.print(f"JPEG of {picture_bytes} bytes, engine {arguments.picture_ms:g} ms, {cpu_limit()} processors")
+    show(points, console)
+    if arguments.json:
+        machine = {"machine": platform.machine(), "processors": cpu_limit(), "of": os.cpu_count()}
+        versions = {"python": platform.python_version(), "opencv": cv2.__version__}
+        told = {"picture_ms": arguments.picture_ms, "picture_bytes": picture_bytes, "seconds": arguments.seconds}
+        figures = {**machine, **versions, **told, "points": [point._asdict() for point in points]}
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if arguments.plot:
+        plot(points, arguments.picture_ms, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()
