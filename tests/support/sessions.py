@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -48,6 +48,11 @@ class FakeSession:
         assert not self.closed
         self.fed.append(dict(feeds))
         return [self._outputs[name] for name in outputs]
+
+    def taking(self, image: ImageInput) -> Self:  # noqa: ARG002
+        """Is opened again itself; whatever it was fed with counts on."""
+        self.closed = False
+        return self
 
     def close(self) -> None:
         assert not self.closed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -95,9 +96,9 @@ def _unnoticed(expected: Golden, loaded: LoadedModel, folder: Path) -> Iterator[
     if absent := [name for name in loaded.spec.class_names if name not in shown]:
         yield f"another name for {listed(absent)}"
     for mistake, image in _other_inputs(loaded.spec.input):
-        wrong = loaded.pipeline.reading(dataclasses.replace(loaded.spec, input=image))
-        if not any(any(golden.picture_differences(expected, folder, name, wrong)) for name in expected.pictures):
-            yield mistake
+        with closing(loaded.pipeline.reading(dataclasses.replace(loaded.spec, input=image))) as wrong:
+            if not any(any(golden.picture_differences(expected, folder, name, wrong)) for name in expected.pictures):
+                yield mistake
 
 
 def _other_inputs(image: ImageInput) -> Iterator[tuple[str, ImageInput]]:

@@ -40,15 +40,15 @@ def inspect(
     VERSION is a model file, or a folder with `model.onnx` and perhaps `manifest.yaml`. The exit code is 1 if it cannot
     be served, or does not reproduce its golden pictures; what the file says of itself is shown all the same.
     """
-    session = open_session(source.path)
+    file = open_session(source.path)
     if not as_json and not as_manifest:
-        Console().print(_file(source, session.signature))
-    spec = resolve(read_manifest(source.manifest_path), session)
-    golden.check(source.golden_path, Pipeline(spec, session, MAX_PIXELS))
+        Console().print(_file(source, file.signature))
+    spec = resolve(read_manifest(source.manifest_path), file)
+    golden.check(source.golden_path, Pipeline(spec, file.taking(spec.input), MAX_PIXELS))
     if as_manifest:
         click.echo(yaml.safe_dump(spec.as_manifest(), sort_keys=False, allow_unicode=True), nl=False)
     elif as_json:
-        click.echo(json.dumps(_as_json(session.signature, spec), indent=2))
+        click.echo(json.dumps(_as_json(file.signature, spec), indent=2))
     else:
         Console().print(_conclusions(spec))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from detector_grpc.errors import ModelInvalid
 from detector_grpc.vision.letterbox import Letterbox, Resize
-from detector_grpc.vision.tensor import ColorOrder, DimensionOrder, DType, TensorFormat, Triple, to_tensor
+from detector_grpc.vision.tensor import ColorOrder, DimensionOrder, DType, TensorFormat, Triple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from detector_grpc.serving.session import Signature, TensorInfo
 
 CHANNELS = 3
+
+# The input of every session that answers calls: uint8 (N, H, W, 3), RGB.
+PICTURES = "detector_grpc.pictures"
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,7 @@ class ImageInput:
 
     def feeds(self, canvas: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """All inputs for a picture, uint8 (*hw, 3), RGB."""
-        feeds = {self.name: to_tensor(canvas, self.tensor_format)}
-        if self.size is not None:
-            height, width = self.hw  # so that boxes come out in model px, as of every other model
-            feeds[self.size.name] = np.array([[width, height]], self.size.dtype)
-        return feeds
+        return {PICTURES: canvas[None], **_size_feed(self.size, self.hw)}
 
 
 class Slot(NamedTuple):
@@ -73,6 +72,11 @@ class Slot(NamedTuple):
     dtype: DType
     dimension_order: DimensionOrder
     size: TensorInfo | None
+
+    def blank(self) -> dict[str, NDArray[Any]]:
+        """All inputs for a black picture."""
+        shape = (1, CHANNELS, *self.hw) if self.dimension_order == "NCHW" else (1, *self.hw, CHANNELS)
+        return {self.name: np.zeros(shape, self.dtype), **_size_feed(self.size, self.hw)}
 
 
 class Trained(NamedTuple):
@@ -120,6 +124,12 @@ def _dimension_order(tensor: TensorInfo) -> DimensionOrder | None:
         case (1 | None, _, _, int(channels)) if channels == CHANNELS:
             return "NHWC"
     return None
+
+
+def _size_feed(size: TensorInfo | None, hw: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    """What is told of the picture's size: that of the input, so that boxes come out in model px, as of other models."""
+    height, width = hw
+    return {} if size is None else {size.name: np.array([[width, height]], size.dtype)}
 
 
 def _size(

@@ -213,13 +213,8 @@ class Loader:
             return None
         with contextlib.ExitStack() as failed:
             failed.callback(give_back)
-
-            def open_session(path: Path) -> Session:
-                session = self._open_session(path)
-                failed.callback(session.close)
-                return session
-
-            loaded = open_version(source, open_session, self._max_pixels)
+            loaded = open_version(source, self._open_session, self._max_pixels)
+            failed.callback(loaded.pipeline.close)
             if source.stamp() != stamp:
                 raise ModelInvalid(
                     f"{source.origin}: files have changed while they were read; load it again when all are there"

@@ -99,7 +99,7 @@ class Pipeline:
 
     Args:
         spec: What the model is.
-        session: The model.
+        session: The model, taking `spec.input`.
         max_pixels: Largest width * height of a picture.
     """
 
@@ -115,8 +115,8 @@ class Pipeline:
         return self._spec.class_names
 
     def reading(self, spec: ModelSpec) -> Pipeline:
-        """The same session, fed and read in another way."""
-        return Pipeline(spec, self._session, self._max_pixels)
+        """The same model, fed and read in another way; to be closed on its own."""
+        return Pipeline(spec, self._session.taking(spec.input), self._max_pixels)
 
     def detect(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -170,12 +171,15 @@ def open_version(source: VersionSource, open_session: Callable[[Path], Session],
         ModelInvalid: It cannot be served, or does not reproduce its golden pictures.
     """
     loaded = read_version(source, open_session, max_pixels)
-    golden.check(source.golden_path, loaded.pipeline)
+    with ExitStack() as failed:
+        failed.callback(loaded.pipeline.close)
+        golden.check(source.golden_path, loaded.pipeline)
+        failed.pop_all()
     return loaded
 
 
 def read_version(source: VersionSource, open_session: Callable[[Path], Session], max_pixels: int) -> LoadedModel:
-    """Reads a version and runs it once on a blank picture; blocking.
+    """Reads a version and concludes what it is; blocking.
 
     Raises:
         ModelInvalid: The file is missing or cannot be served.
@@ -183,9 +187,9 @@ def read_version(source: VersionSource, open_session: Callable[[Path], Session],
     if not source.path.exists():
         raise ModelInvalid(f"{source.origin}: there is no file {source.path}")
     manifest = read_manifest(source.manifest_path)
-    session = open_session(source.path)
-    try:
-        spec = resolve(manifest, session)
-    except ModelInvalid as error:
-        raise ModelInvalid(f"{source.path}: {error.message}") from error
-    return LoadedModel(spec, session.signature, Pipeline(spec, session, max_pixels))
+    with closing(open_session(source.path)) as file:
+        try:
+            spec = resolve(manifest, file)
+        except ModelInvalid as error:
+            raise ModelInvalid(f"{source.path}: {error.message}") from error
+    return LoadedModel(spec, file.signature, Pipeline(spec, file.taking(spec.input), max_pixels))

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from detector_grpc.serving.inputs import ImageInput
+
 CPU_PROVIDER = "CPUExecutionProvider"
 
 NOT_INSTALLED = (
     "ONNX Runtime is not installed: `pip install 'detector-grpc[cpu]'`, or with an NVIDIA GPU "
     "`pip install 'detector-grpc[gpu]'` (exactly one of the two)"
 )
+
+# Where weights are looked for that lie beside the model file, since that is handed over as bytes.
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -82,6 +87,13 @@ class Session(Protocol):
             InferenceFailed: The runtime refused.
         """
 
+    def taking(self, image: ImageInput) -> Session:
+        """Opens the same model again, to be fed by `image`: ready for calls, and to be closed on its own.
+
+        Raises:
+            ModelInvalid: The file is no longer what it was.
+        """
+
     def close(self) -> None:
         """Frees the model and its memory; no run may be in progress."""
 
@@ -112,16 +124,24 @@ class OnnxSession:
         path: The model file.
         provider: The execution provider that must run it.
         intra_op_threads: Threads that one run may use.
+        image: How its image input is fed, which then is part of the model: it takes PICTURES. None: the model as it is,
+            opened without optimising it, for a look at it.
 
     Raises:
         ModelInvalid: The file is missing or no valid ONNX model, or the provider is not the one that runs it.
     """
 
-    def __init__(self, path: Path, provider: str = CPU_PROVIDER, intra_op_threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        provider: str = CPU_PROVIDER,
+        intra_op_threads: int = 1,
+        image: ImageInput | None = None,
+    ) -> None:
         ort = import_onnxruntime()
+        self._path, self._intra_op_threads = path, intra_op_threads
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            content = path.read_bytes()
         except OSError as error:
             raise ModelInvalid(f"{path}: cannot be read: {error.strerror}") from error
         if provider not in ort.get_available_providers():
@@ -131,10 +151,15 @@ class OnnxSession:
         options.intra_op_num_threads = intra_op_threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; warnings about unused initialisers are nobody's business
+        options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
+        if image is None:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=[provider])
+            model = content if image is None else _taking_pictures(content, image, path.parent)
+            self._session = ort.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # ONNX Runtime raises a class of its own for every kind of broken file
             raise ModelInvalid(f"{path}: ONNX Runtime cannot load it: {error}") from error
+        self._session._model_bytes = None  # noqa: SLF001 - kept for a change of providers, and as large as the weights
         used = self._session.get_providers()[0]
         if used != provider:
             raise ModelInvalid(f"{path}: {provider} was asked for, {used} would run it")
@@ -142,9 +167,13 @@ class OnnxSession:
             inputs=tuple(map(_info, self._session.get_inputs())),
             outputs=tuple(map(_info, self._session.get_outputs())),
             metadata=dict(self._session.get_modelmeta().custom_metadata_map),
-            digest=f"sha256:{digest}",
+            digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
             provider=used,
         )
+
+    def taking(self, image: ImageInput) -> OnnxSession:
+        """See Session."""
+        return type(self)(self._path, self.signature.provider, self._intra_op_threads, image)
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See Session."""
@@ -157,6 +186,12 @@ class OnnxSession:
     def close(self) -> None:
         """See Session."""
         self._session = None  # whoever else still holds this object, the model is freed now
+
+
+def _taking_pictures(model: bytes, image: ImageInput, folder: Path) -> bytes:
+    from detector_grpc.serving import graph  # noqa: PLC0415 - needs what is installed by extra, as ONNX Runtime is
+
+    return graph.fold(model, image.name, image.tensor_format, folder)
 
 
 def _info(value: Any) -> TensorInfo:  # noqa: ANN401 - onnxruntime has no types

@@ -79,7 +79,7 @@ class ModelSpec:
 
 
 def resolve(manifest: Manifest, session: Session) -> ModelSpec:
-    """Concludes what a version is; runs it once on a blank picture, which also warms it up.
+    """Concludes what a version is; runs it once on a blank picture.
 
     Raises:
         ModelInvalid: The file is no detector that we can serve, stays ambiguous, or manifest and file contradict each
@@ -121,10 +121,9 @@ class _Reasons(dict[str, str]):
 
 
 def _run_blank(session: Session, slot: Slot) -> list[Output]:
-    blank = ImageInput(slot.name, slot.hw, tensor_format=TensorFormat(slot.dtype, slot.dimension_order), size=slot.size)
     names = [each.name for each in session.signature.outputs]
     try:
-        values = session.run(blank.feeds(np.zeros((*slot.hw, 3), np.uint8)), names)
+        values = session.run(slot.blank(), names)
     except InferenceFailed as error:
         raise ModelInvalid(f"it cannot be run on a blank picture: {error.__cause__}") from error
     return [

@@ -1,10 +1,10 @@
-"""Pixels to the numbers that a model takes."""
+"""The numbers that a model takes for pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -56,25 +56,3 @@ class TensorFormat:
         if not np.ptp(values):  # one number for all is several times as fast
             values = values[:1]
         return values.astype(np.float32).reshape((-1, 1, 1) if self.dimension_order == "NCHW" else (1, 1, -1))
-
-
-def to_tensor(canvas: NDArray[np.uint8], tensor_format: TensorFormat) -> NDArray[Any]:
-    """Makes a tensor of a picture.
-
-    Args:
-        canvas: uint8 (H, W, 3), RGB.
-        tensor_format: What the model takes.
-
-    Returns:
-        (1, 3, H, W) or (1, H, W, 3) of the format's dtype, contiguous.
-    """
-    picture = canvas if tensor_format.color_order == "RGB" else canvas[:, :, ::-1]
-    if tensor_format.dimension_order == "NCHW":
-        picture = picture.transpose(2, 0, 1)
-    if tensor_format.is_plain:
-        return np.ascontiguousarray(picture[None], tensor_format.dtype)
-    tensor = np.empty((1, *picture.shape), np.float32)
-    np.multiply(picture, tensor_format.factor, out=tensor[0])
-    if tensor_format.shift.any():
-        tensor += tensor_format.shift
-    return tensor.astype(tensor_format.dtype, copy=False)

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -487,6 +487,7 @@ class TestMemory:
 
     @pytest.fixture(autouse=True)
     def no_collection(self) -> Iterator[None]:
+        Watched.models.clear()
         gc.disable()
         yield
         gc.enable()
@@ -494,27 +495,38 @@ class TestMemory:
     async def test_a_model_that_is_unloaded_is_gone_whoever_still_looks_at_its_version(
         self, ready: Loading, make_onnx: Callable[..., Path]
     ) -> None:
-        models: list[weakref.ref[object]] = []
         make_onnx(name="yolo/v3/model.onnx")
-        ready.open_session = lambda path: watched(path, models)  # type: ignore[assignment,return-value]
+        ready.open_session = Watched  # type: ignore[assignment]
         version = await ready.loader.load("yolo", "v3")
-        assert models[0]() is not None
+        assert [model() is None for model in Watched.models] == [True, False]  # one to look at, one to answer
         await ready.loader.unload("yolo", "v3")
         assert version.loaded is not None
-        assert models[0]() is None
+        assert [model() for model in Watched.models] == [None, None]
 
     async def test_a_model_that_is_no_detector_is_gone_when_the_error_is(
         self, ready: Loading, make_onnx: Callable[..., Path]
     ) -> None:
-        models: list[weakref.ref[object]] = []
         make_onnx(name="yolo/v3/model.onnx", output=(1, 7))
-        ready.open_session = lambda path: watched(path, models)  # type: ignore[assignment,return-value]
+        ready.open_session = Watched  # type: ignore[assignment]
         with pytest.raises(VersionFailed):
             await ready.loader.load("yolo", "v3")
-        assert models[0]() is None
+        assert [model() for model in Watched.models] == [None]
+
+    async def test_a_model_that_does_not_pass_the_gate_is_gone_when_the_error_is(
+        self, ready: Loading, make_onnx: Callable[..., Path]
+    ) -> None:
+        golden = make_onnx(name="yolo/v3/model.onnx").parent / "golden"
+        golden.mkdir()
+        (golden / "expected.json").write_text("{}")
+        ready.open_session = Watched  # type: ignore[assignment]
+        with pytest.raises(VersionFailed):
+            await ready.loader.load("yolo", "v3")
+        assert [model() for model in Watched.models] == [None, None]
 
 
-def watched(path: Path, models: list[weakref.ref[object]]) -> OnnxSession:
-    session = OnnxSession(path)
-    models.append(weakref.ref(session._session._sess))
-    return session
+class Watched(OnnxSession):
+    models: ClassVar[list[weakref.ref[object]]] = []
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.models.append(weakref.ref(self._session._sess))

@@ -7,7 +7,7 @@ import pytest
 from support.sessions import FakeSession
 
 from detector_grpc.errors import ImageTooLarge, InferenceFailed, InvalidRequest
-from detector_grpc.serving.inputs import ImageInput
+from detector_grpc.serving.inputs import PICTURES, ImageInput
 from detector_grpc.serving.layouts import Layout
 from detector_grpc.serving.options import DetectOptions, RequestedOptions
 from detector_grpc.serving.pipeline import Pipeline, RawImage
@@ -50,13 +50,14 @@ def test_boxes_come_back_in_pixels_of_the_picture() -> None:
     assert result.image_wh == (WIDTH, HEIGHT)
 
 
-def test_the_model_sees_rgb_in_zero_to_one_with_grey_padding() -> None:
+def test_the_model_sees_rgb_with_grey_padding() -> None:
     session = seeing()
     pipeline(session).detect(PICTURE, RequestedOptions())
-    (tensor,) = session.fed[0].values()
-    assert tensor.shape == (1, 3, 64, 64)
-    np.testing.assert_allclose(tensor[0, :, 32, 32], [1, 0, 0.2], rtol=1e-6)
-    np.testing.assert_allclose(tensor[0, :, 15, 32], [114 / 255] * 3, rtol=1e-6)
+    (pictures,) = session.fed[0].values()
+    assert pictures.dtype == np.uint8
+    assert pictures.shape == (1, 64, 64, 3)
+    np.testing.assert_array_equal(pictures[0, 32, 32], [255, 0, 51])
+    np.testing.assert_array_equal(pictures[0, 15, 32], [114] * 3)
 
 
 def test_boxes_come_back_in_pixels_of_the_source_when_the_caller_shrank_it() -> None:
@@ -130,7 +131,7 @@ def test_a_stretched_picture_fills_the_input_and_its_boxes_map_back() -> None:
     session = seeing((16, 16, 32, 32, 0.9, 0.1))
     result = pipeline(session, resize="stretch").detect(PICTURE, RequestedOptions())
     np.testing.assert_allclose(result.detections.xyxy, [[32, 16, 64, 32]])
-    np.testing.assert_allclose(session.fed[0]["images"][0, 0], np.ones((64, 64)))
+    np.testing.assert_array_equal(session.fed[0][PICTURES][0, :, :, 0], np.full((64, 64), 255))
 
 
 def test_half_precision_outputs_are_read() -> None:
