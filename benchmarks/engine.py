@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
 import numpy as np
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from detector_grpc.serving.inputs import ImageInput
+
 PR_SET_TIMERSLACK = 29  # prctl(2)
 
 
 class Engine:
-    """A session that runs one batch after the other, and finds nothing.
+    """A session, and its file, that runs one batch after the other, and finds nothing.
 
     Threads wait for their turn and for the end without the interpreter's lock. Turns are kept on a schedule, so that
     a thread that wakes up late delays nobody but its own caller.
@@ -49,8 +51,8 @@ class Engine:
             outputs=(TensorInfo("output0", "float32", self._found.shape),),
             metadata={},
             digest=f"sha256:{0:064}",
-            provider="Engine",
         )
+        self.provider = "Engine"
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See Session."""
@@ -59,6 +61,10 @@ class Engine:
             self._free_at = done_at = max(self._free_at, time.perf_counter()) + pictures * self._picture_s
         time.sleep(max(done_at - time.perf_counter(), 0.0))
         return [self._found for _ in outputs]
+
+    def taking(self, image: ImageInput) -> Self:  # noqa: ARG002 - whatever it is fed
+        """See ModelFile."""
+        return self
 
     def close(self) -> None:
         """See Session."""
@@ -74,7 +80,7 @@ def main() -> None:
     """`detector-grpc`, with the engine."""
     picture_s = float(sys.argv.pop(1)) / 1e3
     exact_sleep()
-    with mock.patch.object(app, "open_session", return_value=partial(Engine, picture_s)):
+    with mock.patch.object(app, "open_file", return_value=partial(Engine, picture_s)):
         cli.main()
 
 

@@ -103,7 +103,7 @@ def bundled_pipeline() -> tuple[Pipeline, int]:
     cv2.setNumThreads(1)
     demo = settings.load({"demo": True})
     source = next(source for source in configured.model_sources(demo).scan() if source.version == VERSION)
-    loaded = open_version(source, configured.open_session(demo), demo.limits.max_pixels)
+    loaded = open_version(source, configured.open_file(demo), demo.limits.max_pixels)
     return loaded.pipeline, configured.workers(demo)
 
 

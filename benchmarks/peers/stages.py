@@ -10,7 +10,7 @@ from detector_grpc import configured, settings
 from detector_grpc.serving.options import RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage
 from detector_grpc.serving.registry import open_version
-from detector_grpc.serving.session import OnnxSession
+from detector_grpc.serving.session import OnnxFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ def bundled_detect() -> Callable[[bytes], dict[str, Any]]:
     cv2.setNumThreads(1)
     demo = settings.load({"demo": True})
     source = next(source for source in configured.model_sources(demo).scan() if source.version == VERSION)
-    loaded = open_version(source, OnnxSession, demo.limits.max_pixels)
+    loaded = open_version(source, OnnxFile, demo.limits.max_pixels)
 
     def detect(data: bytes) -> dict[str, Any]:
         found = loaded.pipeline.detect(EncodedImage(data), RequestedOptions()).detections

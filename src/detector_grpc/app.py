@@ -13,7 +13,7 @@ import cv2
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
-from detector_grpc.configured import default_model, model_sources, no_models, open_session, tls_files, workers
+from detector_grpc.configured import default_model, model_sources, no_models, open_file, tls_files, workers
 from detector_grpc.errors import SetupInvalid, ShuttingDown
 from detector_grpc.interceptors.auth import AuthInterceptor, NamingInterceptor
 from detector_grpc.interceptors.callers import read_callers
@@ -131,7 +131,7 @@ async def _serve(settings: Settings, output: Output) -> None:
     loader = Loader(
         registry,
         sources,
-        open_session(settings),
+        open_file(settings),
         limits.max_pixels,
         workers(settings),
         detector.until_unused,

@@ -12,7 +12,7 @@ from detector_grpc.gateway.plan import Plan
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
-from detector_grpc.serving.session import OnnxSession
+from detector_grpc.serving.session import OnnxFile, OnnxSession
 from detector_grpc.setting_sections import LOOPBACK
 from detector_grpc.settings import address
 
@@ -103,9 +103,9 @@ def no_models(settings: Settings) -> str:
     return f"there are no models: {repository} has no <model>/<version>/{MODEL_FILE}{found}"
 
 
-def open_session(settings: Settings) -> Callable[[Path], OnnxSession]:
-    """Opens a model file as the settings say."""
-    return partial(OnnxSession, provider=settings.runtime.provider)
+def open_file(settings: Settings) -> Callable[[Path], OnnxFile]:
+    """Opens a model file, to be run as the settings say."""
+    return partial(OnnxFile, open_session=partial(OnnxSession, provider=settings.runtime.provider))
 
 
 def workers(settings: Settings) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 from contextlib import asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,7 +48,7 @@ from detector_grpc.serving.registry import Registry
 from detector_grpc.serving.repository import Sources, scan
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import Scheduler
-from detector_grpc.serving.session import OnnxSession
+from detector_grpc.serving.session import OnnxFile, OnnxSession
 from detector_grpc.vision.tags import Tag
 
 if TYPE_CHECKING:
@@ -402,9 +403,9 @@ class TestVersionThatFailed:
 async def test_a_version_that_is_being_loaded_is_unavailable_for_now_and_answers_later(tmp_path: Path) -> None:
     may_open = threading.Event()
 
-    def open_slowly(path: Path) -> OnnxSession:
+    def open_slowly(path: Path) -> OnnxFile:
         assert may_open.wait(60)
-        return OnnxSession(path)
+        return OnnxFile(path)
 
     tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
     async with (
@@ -444,7 +445,7 @@ async def test_an_unexpected_failure_tells_the_caller_nothing_but_the_id_of_its_
             return super().run(feeds, outputs)
 
     tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
-    async with in_process(tmp_path, Leaky) as (_, port, load):
+    async with in_process(tmp_path, partial(OnnxFile, open_session=Leaky)) as (_, port, load):
         await load()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = detector_service_pb2_grpc.DetectorServiceStub(channel)

@@ -6,7 +6,6 @@ Most photos and models are not part of the project; they lie in `shared/data` be
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from detector_grpc.client import Detector
 from detector_grpc.evaluation.target import OfflineTarget
 from detector_grpc.serving import repository
 from detector_grpc.serving.options import RequestedOptions
-from detector_grpc.serving.session import OnnxSession
+from detector_grpc.serving.session import OnnxFile
 
 if TYPE_CHECKING:
     from support.calls import Client
@@ -226,7 +225,7 @@ def assert_same_boxes(folder: Path, address: str, pictures: list[bytes]) -> None
     """Offline and served, float for float."""
     source = repository.at(folder)
     options = RequestedOptions(confidence_threshold=0.001, multi_label=True, max_detections=100)
-    offline = OfflineTarget("offline", source, partial(OnnxSession, intra_op_threads=1), 2**30, options)
+    offline = OfflineTarget("offline", source, OnnxFile, 2**30, options)
     with Detector(address, source.model, source.version) as detector:
         served = ServedTarget(detector, source.model, source.version, options)
         assert offline.class_names == served.class_names

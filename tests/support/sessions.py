@@ -21,7 +21,7 @@ IMAGE = TensorInfo("images", "float32", (1, 3, 64, 64))
 
 
 class FakeSession:
-    """Keeps what it was fed with, until it is closed.
+    """Also a file: a session and a file in one. Keeps what it was fed with, until it is closed.
 
     Args:
         outputs: Name and array of every output; an array of shape [1, 6, 21] without any detection if none is given.
@@ -40,7 +40,8 @@ class FakeSession:
     ) -> None:
         self._outputs = outputs or {"output0": np.zeros((1, 6, 21), np.float32)}
         infos = tuple(TensorInfo(name, str(array.dtype), array.shape) for name, array in self._outputs.items())
-        self.signature = Signature(tuple(inputs), infos, metadata or {}, digest, CPU_PROVIDER)
+        self.signature = Signature(tuple(inputs), infos, metadata or {}, digest)
+        self.provider = CPU_PROVIDER
         self.fed: list[dict[str, Any]] = []
         self.closed = False
 

@@ -18,7 +18,7 @@ from detector_grpc.cli.version import MAX_PIXELS, with_version
 from detector_grpc.errors import ImageError, listed
 from detector_grpc.serving import golden
 from detector_grpc.serving.golden import Golden, GoldenOptions
-from detector_grpc.serving.pipeline import EncodedImage
+from detector_grpc.serving.pipeline import EncodedImage, Pipeline
 from detector_grpc.serving.registry import read_version
 from detector_grpc.vision.letterbox import Resize
 
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from detector_grpc.serving.inputs import ImageInput
-    from detector_grpc.serving.pipeline import Pipeline
-    from detector_grpc.serving.registry import LoadedModel
     from detector_grpc.serving.repository import VersionSource
-    from detector_grpc.serving.session import Session
+    from detector_grpc.serving.session import ModelFile
+    from detector_grpc.serving.spec import ModelSpec
     from detector_grpc.vision.tensor import ColorOrder
 
 _OTHER_ORDER: dict[ColorOrder, ColorOrder] = {"RGB": "BGR", "BGR": "RGB"}
@@ -40,7 +39,7 @@ _OTHER_ORDER: dict[ColorOrder, ColorOrder] = {"RGB": "BGR", "BGR": "RGB"}
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--replace", is_flag=True, help="Replace the golden pictures that the version has.")
 def bless(
-    source: VersionSource, open_session: Callable[[Path], Session], *, pictures: tuple[Path, ...], replace: bool
+    source: VersionSource, open_file: Callable[[Path], ModelFile], *, pictures: tuple[Path, ...], replace: bool
 ) -> None:
     """Make what a version finds now what it must always find.
 
@@ -48,7 +47,7 @@ def bless(
     that are found in them; a server that finds other boxes refuses the version. So look at the boxes first. What these
     pictures would not notice is said.
     """
-    loaded = read_version(source, open_session, MAX_PIXELS)
+    loaded = read_version(source, open_file, MAX_PIXELS)
     doubled = sorted({picture.name for picture in pictures if [each.name for each in pictures].count(picture.name) > 1})
     if doubled:
         raise click.UsageError(f"pictures must have names of their own, more than one is called {', '.join(doubled)}")
@@ -65,8 +64,10 @@ def bless(
     console = Console()
     console.print(_table(expected))
     console.print(f"{len(pictures)} pictures in {source.golden_path}", highlight=False, soft_wrap=True)
-    for mistake in _unnoticed(expected, loaded, source.golden_path):
-        console.print(f"[yellow]Not noticed by these pictures:[/] {escape(mistake)}", highlight=False, soft_wrap=True)
+    with closing(open_file(source.path)) as file:
+        for mistake in _unnoticed(expected, loaded.spec, file, source.golden_path):
+            text = f"[yellow]Not noticed by these pictures:[/] {escape(mistake)}"
+            console.print(text, highlight=False, soft_wrap=True)
 
 
 def _found(picture: Path, pipeline: Pipeline, options: GoldenOptions) -> tuple[golden.ExpectedDetection, ...]:
@@ -90,13 +91,14 @@ def _write(expected: Golden, pictures: Sequence[Path], folder: Path) -> None:
         complete.rename(folder)
 
 
-def _unnoticed(expected: Golden, loaded: LoadedModel, folder: Path) -> Iterator[str]:
+def _unnoticed(expected: Golden, spec: ModelSpec, file: ModelFile, folder: Path) -> Iterator[str]:
     """Ways to get the version wrong that the pictures would let pass."""
     shown = {detection.class_name for detections in expected.pictures.values() for detection in detections}
-    if absent := [name for name in loaded.spec.class_names if name not in shown]:
+    if absent := [name for name in spec.class_names if name not in shown]:
         yield f"another name for {listed(absent)}"
-    for mistake, image in _other_inputs(loaded.spec.input):
-        with closing(loaded.pipeline.reading(dataclasses.replace(loaded.spec, input=image))) as wrong:
+    for mistake, image in _other_inputs(spec.input):
+        otherwise = dataclasses.replace(spec, input=image)
+        with closing(Pipeline(otherwise, file.taking(image), MAX_PIXELS)) as wrong:
             if not any(any(golden.picture_differences(expected, folder, name, wrong)) for name in expected.pictures):
                 yield mistake
 

@@ -124,13 +124,13 @@ def _models(settings: Settings) -> Iterator[Finding]:
     for source in sources:
         what = f"{source.model} {source.version}"
         try:
-            loaded = open_version(source, configured.open_session(settings), settings.limits.max_pixels)
+            loaded = open_version(source, configured.open_file(settings), settings.limits.max_pixels)
         except DetectorError as error:
             yield Finding(what, "fault", error.message)
         else:
             height, width = loaded.spec.input.hw
             yield Finding(
-                what, "ok", f"{width} x {height}, {len(loaded.spec.class_names)} classes, {loaded.signature.provider}"
+                what, "ok", f"{width} x {height}, {len(loaded.spec.class_names)} classes, {loaded.pipeline.provider}"
             )
     default = (configured.default_model(settings, sources), settings.models.default_version)
     if sources and default not in {(source.model, source.version) for source in sources}:

@@ -30,7 +30,7 @@ from detector_grpc.figures import import_figure
 from detector_grpc.serving import repository
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.options import MAX_DETECTIONS, RequestedOptions
-from detector_grpc.serving.session import CPU_PROVIDER, OnnxSession
+from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile, OnnxSession
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -183,10 +183,10 @@ def _open_here(names: Sequence[str], provider: str, options: RequestedOptions) -
     sources = [repository.at(Path(name)) for name in names]
     short = ["/".join(filter(None, (source.model, source.version))) for source in sources]
     titles = short if len(set(short)) == len(short) else names
-    open_session = partial(OnnxSession, provider=provider)
+    open_file = partial(OnnxFile, open_session=partial(OnnxSession, provider=provider))
     try:
         return [
-            OfflineTarget(title, source, open_session, MAX_PIXELS, options)
+            OfflineTarget(title, source, open_file, MAX_PIXELS, options)
             for title, source in zip(titles, sources, strict=True)
         ]
     except ModelInvalid as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector_grpc.serving.repository import VersionSource
-    from detector_grpc.serving.session import Session, Signature
+    from detector_grpc.serving.session import ModelFile, Signature
 
 _LONGEST_VALUE = 60
 
@@ -32,31 +32,31 @@ _LONGEST_VALUE = 60
 @with_version
 @json_option
 @click.option("--manifest", "as_manifest", is_flag=True, help="Print a manifest.yaml that says all of it.")
-def inspect(
-    source: VersionSource, open_session: Callable[[Path], Session], *, as_json: bool, as_manifest: bool
-) -> None:
+def inspect(source: VersionSource, open_file: Callable[[Path], ModelFile], *, as_json: bool, as_manifest: bool) -> None:
     """Say how a model file would be served, and why.
 
     VERSION is a model file, or a folder with `model.onnx` and perhaps `manifest.yaml`. The exit code is 1 if it cannot
     be served, or does not reproduce its golden pictures; what the file says of itself is shown all the same.
     """
-    file = open_session(source.path)
+    file = open_file(source.path)
     if not as_json and not as_manifest:
         Console().print(_file(source, file.signature))
     spec = resolve(read_manifest(source.manifest_path), file)
-    golden.check(source.golden_path, Pipeline(spec, file.taking(spec.input), MAX_PIXELS))
+    pipeline = Pipeline(spec, file.taking(spec.input), MAX_PIXELS)
+    golden.check(source.golden_path, pipeline)
     if as_manifest:
         click.echo(yaml.safe_dump(spec.as_manifest(), sort_keys=False, allow_unicode=True), nl=False)
     elif as_json:
-        click.echo(json.dumps(_as_json(file.signature, spec), indent=2))
+        click.echo(json.dumps(_as_json(file.signature, spec, pipeline.provider), indent=2))
     else:
         Console().print(_conclusions(spec))
+        Console().print(f"runs on {pipeline.provider}")
 
 
-def _as_json(signature: Signature, spec: ModelSpec) -> dict[str, Any]:
+def _as_json(signature: Signature, spec: ModelSpec, provider: str) -> dict[str, Any]:
     return {
         "digest": signature.digest,
-        "provider": signature.provider,
+        "provider": provider,
         "inputs": [str(each) for each in signature.inputs],
         "outputs": [str(each) for each in signature.outputs],
         "metadata": dict(signature.metadata),
@@ -68,7 +68,6 @@ def _as_json(signature: Signature, spec: ModelSpec) -> dict[str, Any]:
 def _file(source: VersionSource, signature: Signature) -> Table:
     table = Table(Column("file", no_wrap=True), Column(escape(str(source.path)), overflow="fold"))
     table.add_row("digest", signature.digest)
-    table.add_row("provider", signature.provider)
     for name, tensors in (("input", signature.inputs), ("output", signature.outputs)):
         for tensor in tensors:
             table.add_row(name, escape(str(tensor)))

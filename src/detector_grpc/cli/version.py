@@ -11,7 +11,7 @@ import click
 
 from detector_grpc.errors import ModelInvalid
 from detector_grpc.serving import repository
-from detector_grpc.serving.session import CPU_PROVIDER, OnnxSession
+from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile, OnnxSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ MAX_PIXELS = 2**30
 
 
 def with_version(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command a version as its first argument, and what opens its session as the second.
+    """Gives a command a version as its first argument, and what opens its file as the second.
 
     A version that cannot be served ends the command with a sentence and exit code 1.
     """
@@ -30,8 +30,9 @@ def with_version(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--provider", default=CPU_PROVIDER, show_default=True, help="ONNX Runtime execution provider.")
     @functools.wraps(command)
     def run(*, version: Path, provider: str, **arguments: object) -> None:
+        open_file = partial(OnnxFile, open_session=partial(OnnxSession, provider=provider))
         try:
-            command(repository.at(version), partial(OnnxSession, provider=provider), **arguments)
+            command(repository.at(version), open_file, **arguments)
         except ModelInvalid as error:
             raise click.ClickException(error.message) from error
 

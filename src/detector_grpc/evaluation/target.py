@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from detector_grpc.serving.options import RequestedOptions
     from detector_grpc.serving.repository import VersionSource
-    from detector_grpc.serving.session import Session
+    from detector_grpc.serving.session import ModelFile
     from detector_grpc.vision.detections import Detections
 
 
@@ -84,7 +84,7 @@ class OfflineTarget:
     Args:
         name: For people.
         source: Where the version comes from.
-        open_session: Makes a session of a model file.
+        open_file: Opens a model file for a look at it.
         max_pixels: Largest width * height of a picture.
         options: How detections are chosen.
 
@@ -96,11 +96,11 @@ class OfflineTarget:
         self,
         name: str,
         source: VersionSource,
-        open_session: Callable[[Path], Session],
+        open_file: Callable[[Path], ModelFile],
         max_pixels: int,
         options: RequestedOptions,
     ) -> None:
-        loaded = open_version(source, open_session, max_pixels)
+        loaded = open_version(source, open_file, max_pixels)
         self.name = name
         self.class_names = loaded.spec.class_names
         self.digest = loaded.signature.digest

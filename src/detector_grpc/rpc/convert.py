@@ -121,7 +121,7 @@ def model_version(version: ModelVersion) -> model_service_pb2.ModelVersion:
         message.head = spec.layout.head
         message.default_options.CopyFrom(options_message(spec.options))
         message.digest = signature.digest
-        message.execution_provider = signature.provider
+        message.execution_provider = version.loaded.pipeline.provider
     return message
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from detector_grpc.serving.registry import LoadedModel, ModelVersion, Registry
     from detector_grpc.serving.repository import Sources, Stamp, VersionSource
-    from detector_grpc.serving.session import Session
+    from detector_grpc.serving.session import ModelFile
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Loader:
     Args:
         registry: The versions.
         sources: Where they come from.
-        open_session: Makes a session of a model file; blocking.
+        open_file: Opens a model file for a look at it; blocking.
         max_pixels: Largest width * height of a picture.
         workers: Pictures that are looked at at once.
         until_unused: Waits until no call uses a LoadedModel.
@@ -57,7 +57,7 @@ class Loader:
         self,
         registry: Registry,
         sources: Sources,
-        open_session: Callable[[Path], Session],
+        open_file: Callable[[Path], ModelFile],
         max_pixels: int,
         workers: int,
         until_unused: Callable[[LoadedModel], Awaitable[None]],
@@ -65,7 +65,7 @@ class Loader:
     ) -> None:
         self._registry = registry
         self._sources = sources
-        self._open_session = open_session
+        self._open_file = open_file
         self._max_pixels = max_pixels
         self._workers = workers
         self._until_unused = until_unused
@@ -192,14 +192,13 @@ class Loader:
         replaced = version.loaded
         version.source, version.stamp, version.loaded = source, stamp, loaded
         version.state, version.failure = ModelState.READY, ""
-        signature = loaded.signature
         log.info(
             "version ready",
             extra={
                 "model": version.model,
                 "version": version.version,
-                "digest": signature.digest,
-                "provider": signature.provider,
+                "digest": loaded.signature.digest,
+                "provider": loaded.pipeline.provider,
             },
         )
         await self._on_change()
@@ -213,7 +212,7 @@ class Loader:
             return None
         with contextlib.ExitStack() as failed:
             failed.callback(give_back)
-            loaded = open_version(source, self._open_session, self._max_pixels)
+            loaded = open_version(source, self._open_file, self._max_pixels)
             failed.callback(loaded.pipeline.close)
             if source.stamp() != stamp:
                 raise ModelInvalid(

@@ -114,9 +114,10 @@ class Pipeline:
         """By class_id."""
         return self._spec.class_names
 
-    def reading(self, spec: ModelSpec) -> Pipeline:
-        """The same model, fed and read in another way; to be closed on its own."""
-        return Pipeline(spec, self._session.taking(spec.input), self._max_pixels)
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the model."""
+        return self._session.provider
 
     def detect(
         self,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector_grpc.serving.repository import Stamp, VersionSource
-    from detector_grpc.serving.session import Session, Signature
+    from detector_grpc.serving.session import ModelFile, Signature
 
 
 class ModelState(Enum):
@@ -93,7 +93,7 @@ class Registry:
     def providers(self) -> list[tuple[str, str, str]]:
         """Model, version and execution provider of every version that answers. May be called by any thread."""
         loaded = ((version, version.loaded) for version in self.versions())
-        return [(version.model, version.version, model.signature.provider) for version, model in loaded if model]
+        return [(version.model, version.version, model.pipeline.provider) for version, model in loaded if model]
 
     @property
     def serving(self) -> bool:
@@ -164,13 +164,13 @@ class Registry:
             self._models.add(version.model)
 
 
-def open_version(source: VersionSource, open_session: Callable[[Path], Session], max_pixels: int) -> LoadedModel:
+def open_version(source: VersionSource, open_file: Callable[[Path], ModelFile], max_pixels: int) -> LoadedModel:
     """Reads a version, and lets it through the golden gate; blocking.
 
     Raises:
         ModelInvalid: It cannot be served, or does not reproduce its golden pictures.
     """
-    loaded = read_version(source, open_session, max_pixels)
+    loaded = read_version(source, open_file, max_pixels)
     with ExitStack() as failed:
         failed.callback(loaded.pipeline.close)
         golden.check(source.golden_path, loaded.pipeline)
@@ -178,7 +178,7 @@ def open_version(source: VersionSource, open_session: Callable[[Path], Session],
     return loaded
 
 
-def read_version(source: VersionSource, open_session: Callable[[Path], Session], max_pixels: int) -> LoadedModel:
+def read_version(source: VersionSource, open_file: Callable[[Path], ModelFile], max_pixels: int) -> LoadedModel:
     """Reads a version and concludes what it is; blocking.
 
     Raises:
@@ -187,7 +187,7 @@ def read_version(source: VersionSource, open_session: Callable[[Path], Session],
     if not source.path.exists():
         raise ModelInvalid(f"{source.origin}: there is no file {source.path}")
     manifest = read_manifest(source.manifest_path)
-    with closing(open_session(source.path)) as file:
+    with closing(open_file(source.path)) as file:
         try:
             spec = resolve(manifest, file)
         except ModelInvalid as error:

@@ -1,16 +1,17 @@
-"""A model file as something that can be run: ONNX Runtime behind a seam of one method."""
+"""A model file as something that can be looked at and run: ONNX Runtime behind seams of a few methods."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -65,20 +66,22 @@ class Signature:
         outputs: Its outputs.
         metadata: The file's own key-value pairs.
         digest: "sha256:" and 64 hexadecimal digits.
-        provider: The execution provider that really runs the model.
     """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     metadata: Mapping[str, str]
     digest: str
-    provider: str
 
 
 class Session(Protocol):
-    """A loaded model. `run` may be called by several threads at once, until `close` is."""
+    """A model that answers calls. `run` may be called by several threads at once, until `close` is.
 
-    signature: Signature
+    Attributes:
+        provider: The execution provider that really runs it.
+    """
+
+    provider: str
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """Runs the model on inputs by name, and returns the outputs of these names, in their order.
@@ -87,15 +90,39 @@ class Session(Protocol):
             InferenceFailed: The runtime refused.
         """
 
+    def close(self) -> None:
+        """Frees the model and its memory; no run may be in progress."""
+
+
+class ModelFile(Protocol):
+    """A model file, for a look at it; its image input takes what the file says."""
+
+    signature: Signature
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """As Session.run."""
+
     def taking(self, image: ImageInput) -> Session:
-        """Opens the same model again, to be fed by `image`: ready for calls, and to be closed on its own.
+        """Opens the model for calls, to be fed by `image`; to be closed on its own.
 
         Raises:
-            ModelInvalid: The file is no longer what it was.
+            ModelInvalid: It cannot be run as the settings say.
         """
 
     def close(self) -> None:
-        """Frees the model and its memory; no run may be in progress."""
+        """As Session.close."""
+
+
+class Model(NamedTuple):
+    """An ONNX model in memory.
+
+    Attributes:
+        path: Where it comes from; weights that are not in `content` lie beside that.
+        content: An ONNX file.
+    """
+
+    path: Path
+    content: bytes
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - a module without types
@@ -115,35 +142,32 @@ def import_onnxruntime() -> Any:  # noqa: ANN401 - a module without types
 
 
 class OnnxSession:
-    """An ONNX file in ONNX Runtime.
+    """A model in ONNX Runtime.
 
     One session is shared by all workers, each running on its own thread (`intra_op_threads=1`): on CPUs that gives the
     most pictures per second, and the weights are in memory once.
 
     Args:
-        path: The model file.
+        model: The model.
         provider: The execution provider that must run it.
         intra_op_threads: Threads that one run may use.
-        image: How its image input is fed, which then is part of the model: it takes PICTURES. None: the model as it is,
-            opened without optimising it, for a look at it.
+        provider_options: What the provider is told, by names of its own.
+        optimised: Whether to make it fast, which takes longer than a look at it does.
 
     Raises:
-        ModelInvalid: The file is missing or no valid ONNX model, or the provider is not the one that runs it.
+        ModelInvalid: It is no valid ONNX model, or the provider is not the one that runs it.
     """
 
     def __init__(
         self,
-        path: Path,
+        model: Model,
         provider: str = CPU_PROVIDER,
         intra_op_threads: int = 1,
-        image: ImageInput | None = None,
+        *,
+        provider_options: Mapping[str, str] = MappingProxyType({}),
+        optimised: bool = True,
     ) -> None:
         ort = import_onnxruntime()
-        self._path, self._intra_op_threads = path, intra_op_threads
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ModelInvalid(f"{path}: cannot be read: {error.strerror}") from error
         if provider not in ort.get_available_providers():
             available = ", ".join(ort.get_available_providers())
             raise ModelInvalid(f"{provider} is not available in this ONNX Runtime; it has {available}")
@@ -151,29 +175,19 @@ class OnnxSession:
         options.intra_op_num_threads = intra_op_threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; warnings about unused initialisers are nobody's business
-        options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
-        if image is None:
+        options.add_session_config_entry(_WEIGHTS_FOLDER, str(model.path.parent))
+        if not optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            model = content if image is None else _taking_pictures(content, image, path.parent)
-            self._session = ort.InferenceSession(model, options, providers=[provider])
+            self._session = ort.InferenceSession(
+                model.content, options, providers=[provider], provider_options=[dict(provider_options)]
+            )
         except Exception as error:  # ONNX Runtime raises a class of its own for every kind of broken file
-            raise ModelInvalid(f"{path}: ONNX Runtime cannot load it: {error}") from error
+            raise ModelInvalid(f"{model.path}: ONNX Runtime cannot load it: {error}") from error
         self._session._model_bytes = None  # noqa: SLF001 - kept for a change of providers, and as large as the weights
-        used = self._session.get_providers()[0]
-        if used != provider:
-            raise ModelInvalid(f"{path}: {provider} was asked for, {used} would run it")
-        self.signature = Signature(
-            inputs=tuple(map(_info, self._session.get_inputs())),
-            outputs=tuple(map(_info, self._session.get_outputs())),
-            metadata=dict(self._session.get_modelmeta().custom_metadata_map),
-            digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
-            provider=used,
-        )
-
-    def taking(self, image: ImageInput) -> OnnxSession:
-        """See Session."""
-        return type(self)(self._path, self.signature.provider, self._intra_op_threads, image)
+        self.provider: str = self._session.get_providers()[0]
+        if self.provider != provider:
+            raise ModelInvalid(f"{model.path}: {provider} was asked for, {self.provider} would run it")
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See Session."""
@@ -187,11 +201,50 @@ class OnnxSession:
         """See Session."""
         self._session = None  # whoever else still holds this object, the model is freed now
 
+    def signature(self, digest: str) -> Signature:
+        """What a file of this digest says of itself."""
+        return Signature(
+            inputs=tuple(map(_info, self._session.get_inputs())),
+            outputs=tuple(map(_info, self._session.get_outputs())),
+            metadata=dict(self._session.get_modelmeta().custom_metadata_map),
+            digest=digest,
+        )
 
-def _taking_pictures(model: bytes, image: ImageInput, folder: Path) -> bytes:
-    from detector_grpc.serving import graph  # noqa: PLC0415 - needs what is installed by extra, as ONNX Runtime is
 
-    return graph.fold(model, image.name, image.tensor_format, folder)
+class OnnxFile:
+    """An ONNX file; see ModelFile. It is looked at on the CPU, wherever it is run.
+
+    Args:
+        path: The file.
+        open_session: Makes a session of a model that takes PICTURES.
+
+    Raises:
+        ModelInvalid: The file is missing or no valid ONNX model.
+    """
+
+    def __init__(self, path: Path, open_session: Callable[[Model], Session] = OnnxSession) -> None:
+        self._open_session = open_session
+        try:
+            self._model = Model(path, path.read_bytes())
+        except OSError as error:
+            raise ModelInvalid(f"{path}: cannot be read: {error.strerror}") from error
+        self._session = OnnxSession(self._model, optimised=False)
+        self.signature = self._session.signature(f"sha256:{hashlib.sha256(self._model.content).hexdigest()}")
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See ModelFile."""
+        return self._session.run(feeds, outputs)
+
+    def taking(self, image: ImageInput) -> Session:
+        """See ModelFile."""
+        from detector_grpc.serving import graph  # noqa: PLC0415 - needs what is installed by extra, as ONNX Runtime is
+
+        path, content = self._model
+        return self._open_session(Model(path, graph.fold(content, image.name, image.tensor_format, path.parent)))
+
+    def close(self) -> None:
+        """See ModelFile."""
+        self._session.close()
 
 
 def _info(value: Any) -> TensorInfo:  # noqa: ANN401 - onnxruntime has no types

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from detector_grpc.serving.inputs import Slot
     from detector_grpc.serving.manifest import Manifest
-    from detector_grpc.serving.session import Session
+    from detector_grpc.serving.session import ModelFile
     from detector_grpc.vision.heads import HeadName
     from detector_grpc.vision.letterbox import Resize
 
@@ -78,17 +78,17 @@ class ModelSpec:
         }
 
 
-def resolve(manifest: Manifest, session: Session) -> ModelSpec:
+def resolve(manifest: Manifest, file: ModelFile) -> ModelSpec:
     """Concludes what a version is; runs it once on a blank picture.
 
     Raises:
         ModelInvalid: The file is no detector that we can serve, stays ambiguous, or manifest and file contradict each
             other.
     """
-    signature, reasons = session.signature, _Reasons()
+    signature, reasons = file.signature, _Reasons()
     names, source = _given_names(manifest, signature.metadata)
     slot = find_slot(signature, manifest.input.size)
-    outputs = _chosen(_run_blank(session, slot), manifest.outputs)
+    outputs = _chosen(_run_blank(file, slot), manifest.outputs)
     count = None if names is None else len(names)
     layout = recognise(outputs, slot.hw, count, source, signature.metadata, manifest.head)
     names = _made_up_names(layout) if names is None else names
@@ -120,10 +120,10 @@ class _Reasons(dict[str, str]):
         raise AssertionError(key)
 
 
-def _run_blank(session: Session, slot: Slot) -> list[Output]:
-    names = [each.name for each in session.signature.outputs]
+def _run_blank(file: ModelFile, slot: Slot) -> list[Output]:
+    names = [each.name for each in file.signature.outputs]
     try:
-        values = session.run(slot.blank(), names)
+        values = file.run(slot.blank(), names)
     except InferenceFailed as error:
         raise ModelInvalid(f"it cannot be run on a blank picture: {error.__cause__}") from error
     return [

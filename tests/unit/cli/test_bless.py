@@ -15,7 +15,7 @@ from detector_grpc.cli import main
 from detector_grpc.errors import ModelInvalid
 from detector_grpc.serving.registry import open_version
 from detector_grpc.serving.repository import at
-from detector_grpc.serving.session import OnnxSession
+from detector_grpc.serving.session import OnnxFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def version(tmp_path: Path) -> Path:
 
 
 def opens(version: Path) -> None:
-    open_version(at(version), OnnxSession, 10_000_000)
+    open_version(at(version), OnnxFile, 10_000_000)
 
 
 def test_a_blessed_version_opens_and_one_that_finds_other_boxes_does_not(version: Path) -> None:

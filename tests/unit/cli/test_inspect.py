@@ -13,7 +13,7 @@ from support.servers import BUNDLED_MODELS
 from detector_grpc.cli import main
 from detector_grpc.serving.manifest import Manifest
 from detector_grpc.serving.repository import at
-from detector_grpc.serving.session import OnnxSession
+from detector_grpc.serving.session import OnnxFile
 from detector_grpc.serving.spec import resolve
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_a_file_and_its_folder_are_the_same_version() -> None:
 def test_the_manifest_that_is_printed_concludes_the_same() -> None:
     printed = inspect(CODES, "--manifest")
     assert printed.exit_code == 0
-    session = OnnxSession(at(CODES).path)
+    session = OnnxFile(at(CODES).path)
     spec = resolve(Manifest.model_validate(yaml.safe_load(printed.output)), session)
     assert spec.as_manifest() == json.loads(inspect(CODES, "--json").output)["manifest"]
 

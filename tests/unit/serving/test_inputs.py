@@ -13,7 +13,7 @@ Shape = tuple[int | None, ...]
 
 def signature(*inputs: tuple[str, Shape], **metadata: str) -> Signature:
     infos = tuple(TensorInfo(f"input{index}", *each) for index, each in enumerate(inputs))
-    return Signature(infos, (), metadata, "sha256:0", "CPUExecutionProvider")
+    return Signature(infos, (), metadata, "sha256:0")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from detector_grpc.errors import (
     VersionNotHeld,
 )
 from detector_grpc.serving.registry import ModelState
-from detector_grpc.serving.session import OnnxSession
+from detector_grpc.serving.session import Model, OnnxFile, OnnxSession
 from detector_grpc.serving.warm_up import ROUNDS
 
 if TYPE_CHECKING:
@@ -496,7 +496,7 @@ class TestMemory:
         self, ready: Loading, make_onnx: Callable[..., Path]
     ) -> None:
         make_onnx(name="yolo/v3/model.onnx")
-        ready.open_session = Watched  # type: ignore[assignment]
+        ready.open_session = WatchedFile  # type: ignore[assignment]
         version = await ready.loader.load("yolo", "v3")
         assert [model() is None for model in Watched.models] == [True, False]  # one to look at, one to answer
         await ready.loader.unload("yolo", "v3")
@@ -507,7 +507,7 @@ class TestMemory:
         self, ready: Loading, make_onnx: Callable[..., Path]
     ) -> None:
         make_onnx(name="yolo/v3/model.onnx", output=(1, 7))
-        ready.open_session = Watched  # type: ignore[assignment]
+        ready.open_session = WatchedFile  # type: ignore[assignment]
         with pytest.raises(VersionFailed):
             await ready.loader.load("yolo", "v3")
         assert [model() for model in Watched.models] == [None]
@@ -518,7 +518,7 @@ class TestMemory:
         golden = make_onnx(name="yolo/v3/model.onnx").parent / "golden"
         golden.mkdir()
         (golden / "expected.json").write_text("{}")
-        ready.open_session = Watched  # type: ignore[assignment]
+        ready.open_session = WatchedFile  # type: ignore[assignment]
         with pytest.raises(VersionFailed):
             await ready.loader.load("yolo", "v3")
         assert [model() for model in Watched.models] == [None, None]
@@ -527,6 +527,12 @@ class TestMemory:
 class Watched(OnnxSession):
     models: ClassVar[list[weakref.ref[object]]] = []
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
         self.models.append(weakref.ref(self._session._sess))
+
+
+class WatchedFile(OnnxFile):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, Watched)
+        Watched.models.append(weakref.ref(self._session._session._sess))

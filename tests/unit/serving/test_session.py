@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid
 from detector_grpc.serving import session as module
-from detector_grpc.serving.session import CPU_PROVIDER, OnnxSession, TensorInfo
+from detector_grpc.serving.session import CPU_PROVIDER, Model, OnnxFile, OnnxSession, TensorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,30 +24,33 @@ if TYPE_CHECKING:
     Make = Callable[..., Path]
 
 
+def model_of(path: Path) -> Model:
+    return Model(path, path.read_bytes())
+
+
 def test_the_signature_says_what_the_file_is(make_onnx: Make) -> None:
     path = make_onnx(metadata={"names": '["a", "b"]', "model_family": "yolo9"})
-    signature = OnnxSession(path).signature
+    signature = OnnxFile(path).signature
     assert signature.inputs == (TensorInfo("images", "float32", (1, 3, 32, 48)),)
     assert signature.outputs == (TensorInfo("output", "float32", (1, 6, 21)),)
     assert signature.metadata == {"names": '["a", "b"]', "model_family": "yolo9"}
     assert signature.digest == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    assert signature.provider == CPU_PROVIDER
 
 
 def test_files_that_differ_have_different_digests(make_onnx: Make) -> None:
     first, second = make_onnx(name="a.onnx"), make_onnx(name="b.onnx", metadata={"x": "y"})
-    assert OnnxSession(first).signature.digest != OnnxSession(second).signature.digest
+    assert OnnxFile(first).signature.digest != OnnxFile(second).signature.digest
 
 
 def test_a_tensor_is_run(make_onnx: Make) -> None:
-    outputs = OnnxSession(make_onnx()).run({"images": np.full((1, 3, 32, 48), 0.5, np.float32)}, ["output"])
+    outputs = OnnxFile(make_onnx()).run({"images": np.full((1, 3, 32, 48), 0.5, np.float32)}, ["output"])
     assert len(outputs) == 1
     np.testing.assert_allclose(outputs[0], np.full((1, 6, 21), 0.5, np.float32))
 
 
 def test_sizes_that_the_file_leaves_open_are_none(make_onnx: Make) -> None:
     path = make_onnx(inputs=(("images", TensorProto.FLOAT16, ("batch", 3, None, 48)),))
-    assert OnnxSession(path).signature.inputs == (TensorInfo("images", "float16", (None, 3, None, 48)),)
+    assert OnnxFile(path).signature.inputs == (TensorInfo("images", "float16", (None, 3, None, 48)),)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", bytes(1000)], ids=["empty", "text", "zeros"])
@@ -55,7 +58,7 @@ def test_a_file_that_is_no_model_is_refused_by_name(tmp_path: Path, content: byt
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelInvalid) as caught:
-        OnnxSession(path)
+        OnnxFile(path)
     assert str(path) in caught.value.message
 
 
@@ -63,17 +66,17 @@ def test_a_truncated_model_is_refused(make_onnx: Make) -> None:
     path = make_onnx()
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ModelInvalid, match="ONNX Runtime cannot load it"):
-        OnnxSession(path)
+        OnnxFile(path)
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalid, match=r"model\.onnx: cannot be read: No such file"):
-        OnnxSession(tmp_path / "model.onnx")
+        OnnxFile(tmp_path / "model.onnx")
 
 
 def test_a_provider_that_is_not_available_is_refused_with_those_that_are(make_onnx: Make) -> None:
     with pytest.raises(ModelInvalid, match=rf"NoSuchProvider is not available .* it has .*{CPU_PROVIDER}"):
-        OnnxSession(make_onnx(), provider="NoSuchProvider")
+        OnnxSession(model_of(make_onnx()), provider="NoSuchProvider")
 
 
 def test_a_provider_that_would_silently_be_another_is_refused(make_onnx: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +88,11 @@ def test_a_provider_that_would_silently_be_another_is_refused(make_onnx: Make, m
         onnxruntime, "InferenceSession", lambda name, options, **_: plain(name, options, providers=[CPU_PROVIDER])
     )
     with pytest.raises(ModelInvalid, match="CUDAExecutionProvider was asked for, CPUExecutionProvider would run it"):
-        OnnxSession(path, provider="CUDAExecutionProvider")
+        OnnxSession(model_of(path), provider="CUDAExecutionProvider")
+
+
+def test_the_provider_that_runs_it_is_told(make_onnx: Make) -> None:
+    assert OnnxSession(model_of(make_onnx())).provider == CPU_PROVIDER
 
 
 def test_each_run_gets_the_threads_that_were_given(make_onnx: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,13 +104,13 @@ def test_each_run_gets_the_threads_that_were_given(make_onnx: Make, monkeypatch:
         return plain(name, options, **kwargs)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
-    OnnxSession(path, intra_op_threads=3)
+    OnnxSession(model_of(path), intra_op_threads=3)
     assert given == [(3, 1)]
 
 
 def test_a_tensor_that_the_runtime_refuses_is_a_failed_inference_with_its_cause(make_onnx: Make) -> None:
     with pytest.raises(InferenceFailed) as caught:
-        OnnxSession(make_onnx()).run({"images": np.zeros((1, 3, 5, 5), np.float32)}, ["output"])
+        OnnxFile(make_onnx()).run({"images": np.zeros((1, 3, 5, 5), np.float32)}, ["output"])
     assert caught.value.__cause__ is not None
     assert caught.value.message == "the model could not be run on this picture"
 
@@ -115,7 +122,7 @@ def test_without_a_runtime_the_operator_is_told_what_to_install(monkeypatch: pyt
 
 
 def test_a_session_that_is_closed_has_freed_the_model_and_runs_nothing(make_onnx: Make) -> None:
-    session = OnnxSession(make_onnx())
+    session = OnnxSession(model_of(make_onnx()))
     model = weakref.ref(session._session._sess)
     session.close()
     assert model() is None
@@ -128,8 +135,8 @@ def test_onnx_runtime_tells_nobody_of_its_use(make_onnx: Make, tmp_path: Path) -
     folder = tmp_path / "temporary"
     folder.mkdir()
     code = (
-        "import sys; from pathlib import Path; from detector_grpc.serving.session import OnnxSession; "
-        "OnnxSession(Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from detector_grpc.serving.session import OnnxFile; "
+        "OnnxFile(Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, str(make_onnx())], env={"TMPDIR": str(folder)}, check=True)
     assert list(folder.iterdir()) == []
