@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +11,11 @@ from typing import TYPE_CHECKING
 from detector_grpc.errors import listed
 from detector_grpc.gateway.plan import Plan
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
+from detector_grpc.serving.batching import BatchingSession
 from detector_grpc.serving.cpu import cpu_limit
+from detector_grpc.serving.gpu import providers
+from detector_grpc.serving.gpu.providers import GPU_PROVIDERS, GpuOptions
+from detector_grpc.serving.remote.session import RemoteSession
 from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.session import OnnxFile, OnnxSession
 from detector_grpc.setting_sections import LOOPBACK
@@ -19,7 +24,9 @@ from detector_grpc.settings import address
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from detector_grpc.serving.batching import Engine
     from detector_grpc.serving.repository import VersionSource
+    from detector_grpc.serving.session import Model, Session
     from detector_grpc.settings import Settings
 
 BUNDLED = Path(str(files("detector_grpc"))) / "bundled"
@@ -105,12 +112,32 @@ def no_models(settings: Settings) -> str:
 
 def open_file(settings: Settings) -> Callable[[Path], OnnxFile]:
     """Opens a model file, to be run as the settings say."""
-    return partial(OnnxFile, open_session=partial(OnnxSession, provider=settings.runtime.provider))
+    return partial(OnnxFile, open_session=_open_session(settings))
 
 
-def workers(settings: Settings) -> int:
-    """Pictures looked at at once: as set, else one per processor that this process may use."""
-    return settings.runtime.workers or cpu_limit()
+def _open_session(settings: Settings) -> Callable[[Model], Session]:
+    runtime, gpu = settings.runtime, settings.gpu
+    if runtime.engine is not None:
+        return partial(RemoteSession, runtime.engine, runtime.provider)
+    if runtime.provider not in GPU_PROVIDERS:
+        return partial(OnnxSession, provider=runtime.provider)
+    return lambda model: BatchingSession(open_engines(settings)(model), gpu.max_batch, gpu.max_delay_s)
+
+
+def open_engines(settings: Settings) -> Callable[[Model], Sequence[Engine]]:
+    """Opens a model on the GPUs."""
+    options = settings.gpu.model_dump(exclude={"max_delay_s"})
+    return partial(providers.open_engines, GpuOptions(settings.runtime.provider, **options))
+
+
+def workers(settings: Settings, processes: int = 1) -> int:
+    """Pictures that each of so many processes looks at at once: as set, else one per processor that it may use.
+
+    Beside those that the processors have, GPUs have theirs, in the batches that they run.
+    """
+    runtime, gpu = settings.runtime, settings.gpu
+    batched = len(gpu.devices) * gpu.engines * gpu.max_batch if runtime.provider in GPU_PROVIDERS else 0
+    return runtime.workers or max(1, cpu_limit() // processes) + math.ceil(batched / processes)
 
 
 def tls_files(settings: Settings) -> TlsFiles | None:

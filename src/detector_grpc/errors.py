@@ -7,8 +7,8 @@
     ├── ModelNotFound           the caller's fault: no such model here
     ├── VersionNotHeld          the caller's fault, or the gateway's: no such version here
     ├── VersionNotFound         the operator's fault: a version was to be loaded that is in no repository
-    ├── RetryLater              nobody's fault: VersionLoading, ShuttingDown and Overloaded (WouldBeLate, QueueFull,
-    │                           TooManyRequests, TooManyStreams)
+    ├── RetryLater              nobody's fault: VersionLoading, EngineGone, ShuttingDown and Overloaded (WouldBeLate,
+    │                           QueueFull, TooManyRequests, TooManyStreams)
     ├── VersionFailed           the operator's fault: the version was to be here and could not be loaded
     ├── DeadlineExpired         the caller's deadline left too little time when the work could begin
     ├── ReceiveTimeout          the caller's fault: sent its request too slowly
@@ -272,6 +272,15 @@ class ShuttingDown(RetryLater):
 
     def __init__(self) -> None:
         super().__init__("the server is shutting down", 1.0)
+
+
+class EngineGone(RetryLater):
+    """Expected. The process that runs the models for this one is not there; it is started again."""
+
+    reason = "ENGINE_GONE"
+
+    def __init__(self) -> None:
+        super().__init__("what runs the models is not there, and is being started again", 1.0)
 
 
 class DeadlineExpired(DetectorError):

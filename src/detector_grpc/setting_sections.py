@@ -17,11 +17,11 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 
 # In the environment and in flags separated by commas, in the file a list.
-Words = Annotated[
-    tuple[str, ...],
-    NoDecode,
-    BeforeValidator(lambda value: [each.strip() for each in value.split(",")] if isinstance(value, str) else value),
-]
+_SEPARATED = BeforeValidator(
+    lambda value: [each.strip() for each in value.split(",")] if isinstance(value, str) else value
+)
+Words = Annotated[tuple[str, ...], NoDecode, _SEPARATED]
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], NoDecode, _SEPARATED]
 
 MIB = 1024 * 1024
 
@@ -81,7 +81,48 @@ class RuntimeSettings(Section):
         "CPUExecutionProvider", description="ONNX Runtime execution provider that must run the models."
     )
     workers: int = Field(
-        0, ge=0, le=1024, description="Pictures looked at at once. 0: one per processor that this process may use."
+        0,
+        ge=0,
+        le=1024,
+        description="Pictures looked at at once. 0: one per processor that this process may use, and on GPUs as many "
+        "more as are in their batches.",
+    )
+    engine: Path | None = Field(
+        None,
+        description="Socket of an engine process, which runs the models for all servers of this machine. Unset: this "
+        "process runs them itself.",
+    )
+
+
+class GpuSettings(Section):
+    """How NVIDIA GPUs are used, where `runtime.provider` is one of theirs."""
+
+    devices: Numbers = Field((0,), min_length=1, description="Numbers of the GPUs, as CUDA counts them.")
+    engines: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="Batches of one model that each GPU has in work at once, so that one is copied while another is "
+        "run. Each holds the weights.",
+    )
+    max_batch: int = Field(16, ge=1, le=1024, description="Most pictures in a batch.")
+    max_delay_s: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Seconds that a picture waits for others to make a batch with, while the GPU has nothing to do.",
+    )
+    graphs: bool = Field(
+        default=False,
+        description="Whether CUDA records what the GPU does as a graph, for every size of batch. Takes a model every "
+        "step of which can be done on the GPU.",
+    )
+    fp16: bool = Field(
+        default=False,
+        description="Whether TensorRT may compute in half precision. For CUDA, that is a matter of the model file.",
+    )
+    cache: Path | None = Field(
+        None, description="Folder in which TensorRT keeps what it has built, which takes minutes. Unset: nowhere."
     )
 
 

@@ -21,6 +21,7 @@ from detector_grpc.setting_sections import (
     LOOPBACK,
     AuthSettings,
     GatewaySettings,
+    GpuSettings,
     LimitsSettings,
     ModelsSettings,
     RuntimeSettings,
@@ -88,6 +89,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     models: ModelsSettings = ModelsSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    gpu: GpuSettings = GpuSettings()
     limits: LimitsSettings = LimitsSettings()
     streams: StreamsSettings = StreamsSettings()
     gateway: GatewaySettings = GatewaySettings()
@@ -208,7 +210,9 @@ def environment(settings: Settings) -> dict[str, str]:
         holder: BaseModel = getattr(settings, section) if section else settings
         if name in holder.model_fields_set:
             value = getattr(holder, name)
-            said[variable] = ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+            said[variable] = (
+                ",".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+            )
     return said
 
 
@@ -226,7 +230,7 @@ def variables() -> Iterator[tuple[str, str, FieldInfo]]:
 def default_text(field: FieldInfo) -> str:
     """The default of a setting as one would write it; empty where it is unset."""
     if isinstance(field.default, tuple):
-        return ",".join(field.default)
+        return ",".join(map(str, field.default))
     return "" if field.default is None else str(field.default)
 
 

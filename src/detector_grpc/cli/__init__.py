@@ -69,6 +69,7 @@ class LazyGroup(click.Group):
     lazy={
         "up": Lazy("up:up", "Serve over gRPC, REST and a page on this machine."),
         "serve": Lazy("serve:serve", "Serve models over gRPC."),
+        "engine": Lazy("engine:engine", "Run models on GPUs for several servers."),
         "detect": Lazy("detect:detect", "Find objects in pictures."),
         "stream": Lazy("stream.command:stream", "Find objects in video."),
         "bench": Lazy("bench.group:bench", "Measure what a server can do."),

@@ -41,6 +41,7 @@ CODES: dict[type[DetectorError], grpc.StatusCode] = {
     errors.VersionFailed: grpc.StatusCode.FAILED_PRECONDITION,
     errors.VersionLoading: grpc.StatusCode.UNAVAILABLE,
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
+    errors.EngineGone: grpc.StatusCode.UNAVAILABLE,
     # Not UNAVAILABLE: gateways retry that at once, which multiplies the load of a server that has too much already.
     errors.WouldBeLate: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,

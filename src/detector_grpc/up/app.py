@@ -21,6 +21,7 @@ from detector_grpc.gateway.supervision.child import Child, Program
 from detector_grpc.gateway.supervision.output import NamedOutput
 from detector_grpc.json_log import JsonLog
 from detector_grpc.serving.cpu import cpu_limit
+from detector_grpc.serving.gpu.providers import GPU_PROVIDERS
 from detector_grpc.setting_sections import LOOPBACK
 from detector_grpc.settings import address, environment
 from detector_grpc.stopping import Stopping
@@ -41,6 +42,9 @@ COMMAND = (sys.executable, "-P", "-m", "detector_grpc")
 
 # By which servers are told of the secret that lets streams move between them.
 RESUME_KEY_VARIABLE = "DETECTOR_STREAMS_RESUME_KEY_FILE"
+
+# By which servers are told of the process that runs their models on GPUs.
+ENGINE_VARIABLE = "DETECTOR_RUNTIME_ENGINE"
 
 # What a process may take to end beyond the time that the settings give it.
 MARGIN_S = 5.0
@@ -120,25 +124,29 @@ async def _up(settings: Settings, output: NamedOutput, on_ready: OnReady) -> Non
         key, write_key = _resume_key(settings, folder)
         write_key()
         secret = {RESUME_KEY_VARIABLE: str(key)}
+        shared, engines = _engine(settings, folder, output)
         servers = [
-            Child(Program(f"server-{number}", (*COMMAND, "serve"), environment(own) | secret, write_key), output)
+            Child(
+                Program(f"server-{number}", (*COMMAND, "serve"), environment(own) | secret | shared, write_key), output
+            )
             for number, own in enumerate(each)
         ]
         gateway = _gateway(settings, envoy, output) if envoy is not None else None
         telling = _tell(settings, gateway, partial(on_ready, folder=folder))
-        await _run(settings, stopping, servers, gateway, telling)
+        await _run(settings, stopping, engines, servers, gateway, telling)
     stopping.raise_failure()
 
 
 async def _run(
     settings: Settings,
     stopping: Stopping,
+    engines: list[Child],
     servers: list[Child],
     gateway: Gateway | None,
     telling: Coroutine[None, None, None],
 ) -> None:
     """Keeps all running until they are to stop, and stops them."""
-    children = [*servers, *([gateway.pages, gateway.envoy] if gateway else [])]
+    children = [*engines, *servers, *([gateway.pages, gateway.envoy] if gateway else [])]
     running = [asyncio.create_task(child.run()) for child in children]
     told = asyncio.create_task(telling)
     for task in (*running, told):
@@ -146,7 +154,7 @@ async def _run(
     await stopping.begun.wait()
     log.info("stopping")
     told.cancel()
-    in_order = asyncio.create_task(_stop(settings, stopping, servers, gateway))
+    in_order = asyncio.create_task(_stop(settings, stopping, engines, servers, gateway))
     at_once = asyncio.create_task(stopping.repeated.wait())
     await asyncio.wait({in_order, at_once}, return_when=asyncio.FIRST_COMPLETED)
     at_once.cancel()
@@ -165,6 +173,16 @@ def _envoy() -> Path | None:
     except SetupInvalid as error:
         log.warning("there is no gateway, only gRPC: %s", error.message)
         return None
+
+
+def _engine(settings: Settings, folder: Path, output: NamedOutput) -> tuple[dict[str, str], list[Child]]:
+    """The engine process, where several servers share GPUs, and how they are told of it."""
+    if settings.workers == 1 or settings.runtime.provider not in GPU_PROVIDERS or settings.runtime.engine is not None:
+        return {}, []
+    shared = {ENGINE_VARIABLE: str(folder / "engine")}
+    make_folder = partial(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+    program = Program("engine", (*COMMAND, "engine"), environment(settings) | shared, make_folder)
+    return shared, [Child(program, output)]
 
 
 def _resume_key(settings: Settings, folder: Path) -> tuple[Path, Callable[[], None]]:
@@ -209,10 +227,12 @@ async def _tell(settings: Settings, gateway: Gateway | None, on_ready: Callable[
     await on_ready(places)
 
 
-async def _stop(settings: Settings, stopping: Stopping, servers: list[Child], gateway: Gateway | None) -> None:
+async def _stop(
+    settings: Settings, stopping: Stopping, engines: list[Child], servers: list[Child], gateway: Gateway | None
+) -> None:
     """Stops all, those first who give work to others."""
     server = settings.server
-    for child in servers:
+    for child in (*engines, *servers):
         child.retire()
     if gateway is not None:
         gateway.pages.retire()
@@ -228,6 +248,7 @@ async def _stop(settings: Settings, stopping: Stopping, servers: list[Child], ga
     signals = (signal.SIGTERM, signal.SIGINT) if hurried else (signal.SIGTERM,)
     drain_s = server.grace_s + (0 if hurried else server.drain_wait_s)
     await asyncio.gather(*(child.stop(drain_s + MARGIN_S, *signals) for child in servers))
+    await asyncio.gather(*(child.stop(MARGIN_S, signal.SIGTERM) for child in engines))
     if gateway is not None:
         await gateway.pages.stop(server.grace_s + MARGIN_S, signal.SIGTERM)
         await gateway.envoy.stop(MARGIN_S, signal.SIGTERM)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from detector_grpc.configured import workers
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.supervision.ports import PortWish, free_ports
 from detector_grpc.rpc.transport import TlsFiles, check_server_files
-from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.setting_sections import LOOPBACK
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def settings_of_each(settings: Settings, *, has_gateway: bool) -> tuple[Settings
     gateway = dict(_gateway_ports(settings)) if has_gateway else {}
     ports = free_ports([*_server_ports(settings), *gateway.values()])
     settings = _changed(settings, gateway=dict(zip(gateway, ports[3 * count :], strict=True)))
-    threads = settings.runtime.workers or max(1, cpu_limit() // count)
+    threads = workers(settings, count)
     each = [
         _changed(
             settings,

@@ -1,0 +1,1 @@
+"""Models on NVIDIA GPUs: sessions with memory of their own there, and the copies between."""

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from support.engines import DoublingEngine
+
+from detector_grpc.errors import EngineGone, InferenceFailed, ModelInvalid
+from detector_grpc.serving.remote import wire
+from detector_grpc.serving.remote.server import EngineServer
+from detector_grpc.serving.remote.session import RemoteSession
+from detector_grpc.serving.session import CPU_PROVIDER, Model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Serve = Callable[[], EngineServer]
+
+MODEL = Model(Path("/models/doubling.onnx"), b"a model")
+
+
+class Engines:
+    """What an engine server opens."""
+
+    def __init__(self) -> None:
+        self.opened: list[Model] = []
+        self.engine = DoublingEngine()
+        self.refuse: Exception | None = None
+
+    def __call__(self, model: Model) -> list[DoublingEngine]:
+        self.opened.append(model)
+        if self.refuse:
+            raise self.refuse
+        self.engine = DoublingEngine()
+        return [self.engine]
+
+
+@pytest.fixture
+def engines() -> Engines:
+    return Engines()
+
+
+@pytest.fixture
+def socket_path(tmp_path: Path) -> Path:
+    return tmp_path / "engine.sock"
+
+
+@pytest.fixture
+def serve(socket_path: Path, engines: Engines) -> Iterator[Callable[[], EngineServer]]:
+    """Servers to be closed by the test, but for the last."""
+    last = []
+
+    def start() -> EngineServer:
+        last[:] = [EngineServer(socket_path, engines, max_batch=4, max_delay_s=0.0)]
+        return last[0]
+
+    yield start
+    last[0].close()
+
+
+@pytest.fixture
+def server(serve: Callable[[], EngineServer]) -> EngineServer:
+    return serve()
+
+
+@pytest.fixture
+def session(socket_path: Path) -> Iterator[RemoteSession]:
+    session = RemoteSession(socket_path, CPU_PROVIDER, MODEL)
+    yield session
+    session.close()
+
+
+def run(session: RemoteSession, number: int) -> list[list[float]]:
+    return session.run({"images": np.full((1, 2), number, np.uint8)}, ["twice"])[0].tolist()
+
+
+@pytest.mark.usefixtures("server")
+def test_pictures_of_all_threads_and_sessions_are_answered(
+    session: RemoteSession, socket_path: Path, engines: Engines
+) -> None:
+    other = RemoteSession(socket_path, CPU_PROVIDER, MODEL)
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda number: run((session, other)[number % 2], number), range(100)))
+    assert answers == [[[2 * number] * 2] for number in range(100)]
+    assert engines.opened == [MODEL]  # once, for both
+    other.close()
+
+
+def test_pictures_of_several_sessions_make_one_batch(
+    server: EngineServer, session: RemoteSession, socket_path: Path, engines: Engines
+) -> None:
+    other = RemoteSession(socket_path, CPU_PROVIDER, MODEL)
+    assert run(session, 1) == [[2, 2]]
+    engine = engines.engine
+    engine.gate.clear()
+    with ThreadPoolExecutor(8) as threads:
+        first = threads.submit(run, session, 1)
+        while engine.sizes[-1:] != [1] or len(engine.sizes) < 5:
+            assert engine.began.acquire(timeout=30)
+        rest = [threads.submit(run, each, 3) for each in (session, other, other)]
+        (held,) = server._held.values()
+        pause = threading.Event()
+        while len(held.model.batcher._waiting) < 3:
+            pause.wait(0.001)
+        engine.gate.set()
+        assert [each.result(30) for each in (first, *rest)] == [[[2, 2]], [[6, 6]], [[6, 6]], [[6, 6]]]
+    assert engine.sizes == [1, 2, 4, 1, 1, 4]
+    other.close()
+
+
+@pytest.mark.usefixtures("server")
+def test_a_model_is_freed_when_the_last_session_that_has_it_is_closed(socket_path: Path, engines: Engines) -> None:
+    sessions = [RemoteSession(socket_path, CPU_PROVIDER, MODEL) for _ in range(2)]
+    for session in sessions:
+        run(session, 1)
+    sessions[0].close()
+    assert run(sessions[1], 2) == [[4, 4]]
+    assert not engines.engine.closed.is_set()
+    sessions[1].close()
+    assert engines.engine.closed.wait(30)
+
+
+@pytest.mark.usefixtures("server")
+def test_an_engine_that_refuses_a_model_says_why(session: RemoteSession, engines: Engines) -> None:
+    engines.refuse = ModelInvalid("it has no batches")
+    with pytest.raises(ModelInvalid, match="it has no batches"):
+        run(session, 1)
+    engines.refuse = None
+    assert run(session, 1) == [[2, 2]]
+
+
+@pytest.mark.usefixtures("server")
+def test_a_batch_that_fails_fails_its_pictures_alone(session: RemoteSession, engines: Engines) -> None:
+    run(session, 1)
+    engines.engine.failures.append(RuntimeError("secret"))
+    with pytest.raises(InferenceFailed):
+        run(session, 1)
+    assert run(session, 2) == [[4, 4]]
+
+
+def test_without_an_engine_the_operator_is_told_where_there_should_be_one(socket_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match=rf"no engine process listens at {socket_path}: No such file"):
+        RemoteSession(socket_path, CPU_PROVIDER, MODEL, patience_s=0.0)
+
+
+def test_a_session_waits_for_an_engine_that_is_being_started(serve: Serve, socket_path: Path) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        opening = threads.submit(RemoteSession, socket_path, CPU_PROVIDER, MODEL)
+        serve()
+        session = opening.result(30)
+    assert run(session, 1) == [[2, 2]]
+    session.close()
+
+
+def test_a_session_goes_on_with_the_next_engine(serve: Serve, socket_path: Path, engines: Engines) -> None:
+    first = serve()
+    session = RemoteSession(socket_path, CPU_PROVIDER, MODEL)
+    assert run(session, 1) == [[2, 2]]
+    first.close()
+    with pytest.raises(EngineGone):
+        run(session, 1)
+    serve()
+    assert run(session, 3) == [[6, 6]]
+    assert len(engines.opened) == 2
+    session.close()
+
+
+@pytest.mark.usefixtures("server")
+def test_a_stranger_who_talks_nonsense_harms_nobody(session: RemoteSession, socket_path: Path) -> None:
+    for words in (b"", b"nonsense", b"[]"):
+        with wire.connect(str(socket_path)) as stranger:
+            if words:
+                stranger.send(words)
+    with wire.connect(str(socket_path)) as stranger:
+        wire.send_row(stranger, wire.memory_file(100))
+    assert run(session, 1) == [[2, 2]]
+
+
+@pytest.mark.usefixtures("server")
+def test_nobody_else_may_connect(socket_path: Path) -> None:
+    assert socket_path.stat().st_mode & 0o777 == 0o600
