@@ -1,4 +1,4 @@
-"""Writes the contract's Python code into src/detector_grpc/_gen; with --check, only says whether it is current."""
+"""Writes the Python code of the contract and of model files; with --check, only says whether it is current."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ GENERATED = PROTOS.parent / "src" / "detector_grpc" / "_gen"
 
 def generate(folder: Path) -> None:
     """Runs protoc, moves the result below the package's own name and makes it importable."""
-    sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob("detector/**/*.proto"))
     well_known = files("grpc_tools") / "_proto"
-    outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
-    if protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *outputs, *sources]) != 0:
-        raise SystemExit("protoc failed")
+    for sources, kinds in (
+        ("detector/**/*.proto", ("python", "pyi", "grpc_python")),
+        ("onnx/*.proto", ("python", "pyi")),
+    ):
+        paths = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob(sources))
+        outputs = [f"--{kind}_out={folder}" for kind in kinds]
+        if protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *outputs, *paths]) != 0:
+            raise SystemExit("protoc failed")
     for path in folder.rglob("*.py*"):
         text = re.sub(r"^from detector\.", "from detector_grpc._gen.detector.", path.read_text(), flags=re.MULTILINE)
         path.write_text(text)
-    for package in (folder, folder / "detector", folder / "detector" / "v1"):
+    for package in (folder, folder / "detector", folder / "detector" / "v1", folder / "onnx"):
         (package / "__init__.py").write_text('"""Generated from protos/ by `make proto`."""\n')
 
 

@@ -210,8 +210,8 @@ class Loader:
         stamp = source.stamp()
         if stamp == present:
             return None
-        with contextlib.ExitStack() as failed:
-            failed.callback(give_back)
+        with contextlib.ExitStack() as always, contextlib.ExitStack() as failed:
+            always.callback(give_back)
             loaded = open_version(source, self._open_file, self._max_pixels)
             failed.callback(loaded.pipeline.close)
             if source.stamp() != stamp:

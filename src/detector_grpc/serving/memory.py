@@ -4,7 +4,7 @@ Left to itself, glibc gives threads heaps of their own, and each keeps what larg
 which may not fit. A process then grows with the models that it loads and frees (measured: by half within a hundred),
 and yet fetches its pages anew for each large picture (measured: 2,000 for a PNG of 1920 x 1080). So there is one heap
 for all threads, which keeps enough for pictures (20), and is told to give back the rest when a model has gone (no
-growth). Other C libraries have none of this, and are left alone.
+growth) or come (a twentieth of a small server). Other C libraries have none of this, and are left alone.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid
+from detector_grpc.serving import graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -237,10 +238,8 @@ class OnnxFile:
 
     def taking(self, image: ImageInput) -> Session:
         """See ModelFile."""
-        from detector_grpc.serving import graph  # noqa: PLC0415 - needs what is installed by extra, as ONNX Runtime is
-
         path, content = self._model
-        return self._open_session(Model(path, graph.fold(content, image.name, image.tensor_format, path.parent)))
+        return self._open_session(Model(path, graph.fold(content, image.name, image.tensor_format)))
 
     def close(self) -> None:
         """See ModelFile."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -24,6 +23,7 @@ from detector_grpc.vision.tensor import ColorOrder, DimensionOrder, DType, Tenso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 Numbers = tuple[float, tuple[float, float, float], tuple[float, float, float]]
 
@@ -38,7 +38,6 @@ WITH_MEAN: list[Numbers] = [
     (1.0, (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)),
 ]
 CODES = BUNDLED_MODELS / "codes" / "v1" / "model.onnx"
-NOWHERE = Path("/nowhere")
 TYPES = {"float32": "float", "float16": "float16", "uint8": "uint8"}
 KERNEL = np.random.default_rng(1).normal(0, 1, (4, 3, 3, 3)).astype(np.float32)
 CONVOLUTION = "out = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (image, kernel)"
@@ -96,7 +95,7 @@ def operators(model: bytes) -> list[str]:
 def assert_the_same(model: bytes, numbers: TensorFormat, samples: np.ndarray | None = None) -> bytes:
     """That the model, taking pictures, answers the same; it."""
     samples = pictures() if samples is None else samples
-    taking = graph.fold(model, "image", numbers, NOWHERE)
+    taking = graph.fold(model, "image", numbers)
     answers = run(taking, {PICTURES: samples})
     for answer, expected in zip(answers, run(model, {"image": by_formula(samples, numbers)}), strict=True):
         assert answer.dtype == expected.dtype
@@ -216,7 +215,7 @@ def test_other_inputs_and_metadata_stay() -> None:
     model = onnx.load_model_from_string(net("out = Add (image, more)", numbers))
     model.graph.input.insert(0, onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, [1]))
     onnx.helper.set_model_props(model, {"names": "[]"})
-    taking = onnx.load_model_from_string(graph.fold(model.SerializeToString(), "image", numbers, NOWHERE))
+    taking = onnx.load_model_from_string(graph.fold(model.SerializeToString(), "image", numbers))
     assert [each.name for each in taking.graph.input] == ["more", PICTURES]
     assert taking.metadata_props == model.metadata_props
 
@@ -247,13 +246,19 @@ def test_any_numbers_of_any_pictures(numbers: TensorFormat, sizes: tuple[int, in
 
 
 def test_weights_beside_the_file_are_found(tmp_path: Path) -> None:
-    model = onnx.load(CODES)
-    onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin")
-    image = ImageInput("images", (256, 256), tensor_format=TensorFormat(color_order="BGR"))
-    samples = pictures(1, 256, 256)
-    (expected,) = OnnxFile(CODES).run({"images": by_formula(samples, image.tensor_format)}, ["output"])
-    (found,) = OnnxFile(tmp_path / "model.onnx").taking(image).run({PICTURES: samples}, ["output"])
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    numbers = TensorFormat(color_order="BGR")
+    onnx.save(
+        onnx.load_model_from_string(net(CONVOLUTION, numbers, {"kernel": KERNEL})),
+        tmp_path / "model.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
+    assert (tmp_path / "weights.bin").stat().st_size == KERNEL.nbytes
+    file = OnnxFile(tmp_path / "model.onnx")
+    (expected,) = file.run({"image": by_formula(pictures(), numbers)}, ["out"])
+    (found,) = file.taking(ImageInput("image", (5, 7), tensor_format=numbers)).run({PICTURES: pictures()}, ["out"])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_file_stays_as_it_is_and_so_does_its_digest(tmp_path: Path) -> None:
