@@ -47,6 +47,10 @@ proto: .venv/installed-dev ## Write the generated code, docs and configuration o
 bench: .venv/installed-dev ## Measure what serving adds to the bare stages
 	.venv/bin/python benchmarks/overhead.py $(ARGS)
 
+.PHONY: bench-gate
+bench-gate: .venv/installed-dev ## Fail if a request costs over a tenth more CPU than in the last release (BASE=commit for another)
+	PYTHONPATH=tests .venv/bin/python benchmarks/gate.py $(if $(BASE),--base $(BASE)) $(ARGS)
+
 .PHONY: chaos
 chaos: .venv/installed-dev ## Kill, stop and re-weight servers behind the gateway during thousands of calls, and count those that fail
 	.venv/bin/python -m pytest --full --capture=no --durations=0 tests/chaos $(ARGS)

@@ -32,7 +32,7 @@ import grpc
 import grpc.aio
 import numpy as np
 import uvloop
-from demo_server import demo_server
+from demo_server import cpu_clock_s, demo_server
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -145,12 +145,12 @@ def grpc_alone(connection: Connection) -> None:
 class Streaming:
     """A stream on which every call sends the picture as the next frame, and waits for its answer."""
 
-    def __init__(self, address: str, data: bytes) -> None:
+    def __init__(self, address: str, data: bytes, model: str = configured.BUNDLED_MODEL) -> None:
         self._channel = channel(address)
         self._image = Image(encoded=data)
         self._frame_id = 0
         self._outgoing: SimpleQueue[StreamDetectRequest | None] = SimpleQueue()
-        config = StreamConfig(model=configured.BUNDLED_MODEL, version=VERSION, mode=DELIVERY_MODE_LOSSLESS)
+        config = StreamConfig(model=model, version=VERSION, mode=DELIVERY_MODE_LOSSLESS)
         self._outgoing.put(StreamDetectRequest(config=config))
         self._answers = DetectorServiceStub(self._channel).StreamDetect(iter(self._outgoing.get, None))
         next(self._answers)
@@ -186,9 +186,7 @@ class Bench:
         for address, pid in ((f"localhost:{near.recv()}", alone.pid or 0), (server.address, server.process.pid)):
             detectors = [Detector(address, configured.BUNDLED_MODEL, VERSION) for _ in range(2 * self.workers)]
             clients = [partial(stack.enter_context(detector).detect, data) for detector in detectors]
-            # The CPU clock of another process, in nanoseconds (clock_getcpuclockid(3)); /proc counts in ticks of 10 ms.
-            clock = (~pid << 3) | 2
-            cpu_s = partial(time.clock_gettime, clock)
+            cpu_s = partial(cpu_clock_s, pid)
             self._servers.append((clients, cpu_s))
         streams = [stack.enter_context(closing(Streaming(server.address, data))) for _ in range(2 * self.workers)]
         self._servers.append((streams, cpu_s))  # of the same process
