@@ -47,6 +47,10 @@ proto: .venv/installed-dev ## Write the generated code, docs and configuration o
 bench: .venv/installed-dev ## Measure what serving adds to the bare stages
 	.venv/bin/python benchmarks/overhead.py $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: .venv/installed-dev ## Measure this server beside FastAPI and LitServe, and write docs/benchmarks.md
+	.venv/bin/python benchmarks/peers.py $(ARGS)
+
 .PHONY: chaos
 chaos: .venv/installed-dev ## Kill, stop and re-weight servers behind the gateway during thousands of calls, and count those that fail
 	.venv/bin/python -m pytest --full --capture=no --durations=0 tests/chaos $(ARGS)
