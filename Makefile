@@ -51,6 +51,10 @@ bench: .venv/installed-dev ## Measure what serving adds to the bare stages
 bench-gate: .venv/installed-dev ## Fail if a request costs over a tenth more CPU than in the last release (BASE=commit for another)
 	PYTHONPATH=tests .venv/bin/python benchmarks/gate.py $(if $(BASE),--base $(BASE)) $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: .venv/installed-dev ## Measure this server beside FastAPI and LitServe, and write docs/benchmarks.md
+	.venv/bin/python benchmarks/peers.py $(ARGS)
+
 .PHONY: chaos
 chaos: .venv/installed-dev ## Kill, stop and re-weight servers behind the gateway during thousands of calls, and count those that fail
 	.venv/bin/python -m pytest --full --capture=no --durations=0 tests/chaos $(ARGS)

@@ -1,10 +1,10 @@
-"""A network that costs what YOLOv9-T does, with random weights, for scripts that need its price and not its boxes.
+"""Networks with random weights, for scripts that need their price and not their boxes: they find nothing.
 
-It is built from the paper's description of GELAN (Wang, Yeh and Liao 2024, arXiv:2402.13616) and has the published
-size: 2.0 million parameters and 7.7 GFLOP for a picture of 640 x 640. Its classes are so improbable that it finds
-nothing.
+`gelan_t` costs what YOLOv9-T does. It is built from the paper's description of GELAN (Wang, Yeh and Liao 2024,
+arXiv:2402.13616) and has the published size: 2.0 million parameters and 7.7 GFLOP for a picture of 640 x 640. `tiny`
+costs next to nothing, so that what is around it shows.
 
-`python benchmarks/nets.py FOLDER` writes a model repository with it.
+`python benchmarks/nets.py FOLDER` writes a model repository with `gelan_t`, or with the one that `--net` names.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# float32 (1, 3, SIDE, SIDE), RGB, range [0, 1] -> float32 (1, 4 + CLASSES, 8400): cx, cy, w, h in pixels, and scores.
-SIDE = 640
+# float32 (1, 3, side, side), RGB, range [0, 1] -> float32 (1, 4 + CLASSES, points): cx, cy, w, h in pixels, and scores.
+SIDE, TINY_SIDE = 640, 320
 CLASSES = 80
 STRIDES = (8, 16, 32)
 
@@ -141,9 +141,23 @@ class Graph:
         wh = self.op("Mul", self.op("Add", after, before), stride)
         return self.op("Concat", xy, wh, self.op("Sigmoid", self.op("Concat", *scores, axis=2)), axis=1)
 
+    def model(self, name: str, side: int, output: str) -> onnx.ModelProto:
+        """All of it."""
+        points = sum((side // stride) ** 2 for stride in STRIDES)
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, side, side])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 4 + CLASSES, points])],
+            self.weights,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
 
 def gelan_t() -> onnx.ModelProto:
-    """The network."""
+    """The network of the paper."""
     net = Graph()
     x = net.small_elan(net.conv(net.conv("images", 16, 3, 2), 32, 3, 2), 32)
     third = net.elan(net.down(x, 64), 64)
@@ -153,24 +167,29 @@ def gelan_t() -> onnx.ModelProto:
     third = net.elan(net.concat(net.up(fourth), third), 64)
     fourth = net.elan(net.concat(net.down(third, 48), fourth), 96)
     fifth = net.elan(net.concat(net.down(fourth, 64), fifth), 128)
-    output = net.head([third, fourth, fifth])
-    graph = helper.make_graph(
-        net.nodes,
-        "gelan_t",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 4 + CLASSES, 8400])],
-        net.weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return net.model("gelan_t", SIDE, net.head([third, fourth, fifth]))
 
 
-def write_repository(folder: Path) -> Path:
-    """Writes it as version v1 of the model `gelan_t`, and returns the repository."""
-    file = folder / "gelan_t" / "v1" / "model.onnx"
+def tiny() -> onnx.ModelProto:
+    """Means of squares, each looked at on its own."""
+    net = Graph()
+    levels = []
+    for stride in STRIDES:
+        mean = net.op("AveragePool", "images", kernel_shape=[stride] * 2, strides=[stride] * 2)
+        boxes, scores = net.plain_conv(mean, 4), net.plain_conv(mean, CLASSES, bias=_IMPROBABLE)
+        level = net.concat(boxes, net.op("Sigmoid", scores))
+        levels.append(net.op("Reshape", level, net.constant(np.int64([0, 4 + CLASSES, (TINY_SIDE // stride) ** 2]))))
+    return net.model("tiny", TINY_SIDE, net.op("Concat", *levels, axis=2))
+
+
+NETS = {"gelan_t": gelan_t, "tiny": tiny}
+
+
+def write_repository(folder: Path, net: str = "gelan_t") -> Path:
+    """Writes a network as version v1 of the model of its name, and returns the repository."""
+    file = folder / net / "v1" / "model.onnx"
     file.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(gelan_t(), file)
+    onnx.save(NETS[net](), file)
     return folder
 
 
@@ -178,7 +197,9 @@ def main() -> None:
     """Writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    write_repository(parser.parse_args().folder)
+    parser.add_argument("--net", choices=NETS, default="gelan_t")
+    arguments = parser.parse_args()
+    write_repository(arguments.folder, arguments.net)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The stages that every peer serves: this project's own pipeline, on the same model, as it runs in its own server."""
+"""The stages that every peer serves: this project's own pipeline, prepared as in its own server."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from detector_grpc import configured, settings
+from detector_grpc.serving.memory import use_one_heap
 from detector_grpc.serving.options import RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage
 from detector_grpc.serving.registry import open_version
+from detector_grpc.serving.repository import Sources
 from detector_grpc.serving.session import OnnxFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-VERSION = "v1"
+MAX_PIXELS = 50_000_000
 
 
-def bundled_detect() -> Callable[[bytes], dict[str, Any]]:
-    """What finds objects in a JPEG, on the calling thread, and says where as plain values."""
+def only_model(repository: Path) -> Callable[[bytes], dict[str, Any]]:
+    """What finds objects in a JPEG by the only model of a repository, on the calling thread, as plain values."""
+    use_one_heap()
     cv2.setNumThreads(1)
-    demo = settings.load({"demo": True})
-    source = next(source for source in configured.model_sources(demo).scan() if source.version == VERSION)
-    loaded = open_version(source, OnnxFile, demo.limits.max_pixels)
+    (source,) = Sources([repository]).scan()
+    pipeline = open_version(source, OnnxFile, MAX_PIXELS).pipeline
 
     def detect(data: bytes) -> dict[str, Any]:
-        found = loaded.pipeline.detect(EncodedImage(data), RequestedOptions()).detections
+        found = pipeline.detect(EncodedImage(data), RequestedOptions()).detections
         return {
             "boxes": found.xyxy.tolist(),
             "confidences": found.confidence.tolist(),
