@@ -1,11 +1,13 @@
 """How many pictures one process can bring to a fast engine, by threads and by processes.
 
-The engine (benchmarks/engine.py) takes no processor, one picture at a time and no lock of the interpreter, so that what
-limits is the work of the host: decoding, resizing, reading the outputs, and in the servers all that serving is.
+The engine (benchmarks/engine.py) takes its time for each picture, but no processor and no lock of the interpreter, so
+that what limits is the work of the host: decoding, resizing, reading the outputs, and in the servers all that serving
+is.
 
 - pipeline: the stages alone in one process, on T threads;
 - one server: `detector-grpc serve` as it comes, with T workers;
-- servers: P of them, each with an engine of its own, sharing nothing but the processors.
+- servers: P of them, each with an engine of its own, sharing nothing but the processors;
+- sharing servers: P of them, and one engine process, as `up` starts them in front of GPUs.
 
 Servers are called by closed loops, several calls for each worker, from processes of their own; how busy these and the
 thread of the server's event loop were is told. A loop or generator near 1 is what limits.
@@ -20,18 +22,20 @@ import multiprocessing
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import uvloop
-from demo_server import repository_server
-from engine import Engine, exact_sleep
+from demo_server import cpu_clock_s, repository_server
+from engine import Curve, CurveFile, curve_engines, exact_sleep
 from overhead import picture
 from rich.console import Console
 from rich.table import Table
@@ -40,21 +44,27 @@ from detector_grpc.bench.load import Load, Window
 from detector_grpc.bench.report import LoadReport
 from detector_grpc.client.bare import BareDetector
 from detector_grpc.figures import import_figure
+from detector_grpc.serving.batching import BatchingSession
 from detector_grpc.serving.cpu import cpu_limit
+from detector_grpc.serving.gpu.providers import CUDA, GpuOptions
 from detector_grpc.serving.memory import use_one_heap
 from detector_grpc.serving.options import RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage
 from detector_grpc.serving.registry import open_version
 from detector_grpc.serving.repository import MODEL_FILE, Sources
+from detector_grpc.setting_sections import GpuSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
 
     from demo_server import DemoServer
 
+    from detector_grpc.serving.session import Model
+
 MODEL, VERSION = "engine", "v1"
-PIPELINE, ONE, MANY = "pipeline", "one server", "servers"
+PIPELINE, ONE, MANY, SHARING = "pipeline", "one server", "servers", "sharing servers"
+GPU = ("--runtime-provider", CUDA, "--gpu-engines", "1")
 THREADS = (1, 2, 3, 4, 6, 8, 12, 16)
 PROCESSES = (1, 2, 4, 6, 8)
 WARM_UP_S = 0.5
@@ -99,13 +109,20 @@ class Generated(NamedTuple):
     failed: int
 
 
+def session(picture_s: float, model: Model) -> BatchingSession:
+    """As the servers have it."""
+    defaults = GpuSettings()
+    gpu = GpuOptions(CUDA, **defaults.model_copy(update={"engines": 1}).model_dump(exclude={"max_delay_s"}))
+    return BatchingSession(curve_engines(Curve(0, picture_s), gpu, model), gpu.max_batch)
+
+
 def stages(connection: Connection, data: bytes, repository: Path, picture_s: float, seconds: float) -> None:
     """Runs the pipeline on as many threads as told, and answers with the point."""
     use_one_heap()  # this and the next as in the server
     cv2.setNumThreads(1)
     exact_sleep()
     (source,) = Sources([repository]).scan()
-    pipeline = open_version(source, partial(Engine, picture_s), MAX_PIXELS).pipeline
+    pipeline = open_version(source, partial(CurveFile, open_session=partial(session, picture_s)), MAX_PIXELS).pipeline
 
     def look(until: float) -> int:
         count = 0
@@ -144,17 +161,17 @@ def generate(connection: Connection, data: bytes, seconds: float) -> None:
 
 
 class Clocks(NamedTuple):
-    """CPU seconds so far of a server: all its threads, and the one of its event loop."""
+    """CPU seconds so far: of all processes, and of the event loop of each server."""
 
     whole_s: float
-    loop_s: float
+    loops_s: list[float]
 
     @classmethod
-    def of(cls, server: DemoServer) -> Clocks:
-        """Of the whole in nanoseconds (clock_getcpuclockid(3)), of the thread in ticks of 10 ms."""
-        pid = server.process.pid
-        loop = next(each for each in server.process.threads() if each.id == pid)
-        return cls(time.clock_gettime((~pid << 3) | 2), loop.user_time + loop.system_time)
+    def of(cls, servers: Sequence[DemoServer], engines: Sequence[int]) -> Clocks:
+        """Of processes to the nanosecond, of loops in ticks of 10 ms."""
+        pids = [server.process.pid for server in servers]
+        loops = [next(each for each in server.process.threads() if each.id == server.process.pid) for server in servers]
+        return cls(sum(map(cpu_clock_s, (*pids, *engines))), [each.user_time + each.system_time for each in loops])
 
 
 class Bench:
@@ -167,7 +184,7 @@ class Bench:
         file.parent.mkdir(parents=True)
         file.touch()
         script = str(Path(__file__).with_name("engine.py"))
-        self._program = (script, str(arguments.picture_ms))
+        self._program = (script, "0", str(arguments.picture_ms))
         self._data = picture()
         spawn = multiprocessing.get_context("spawn")
 
@@ -192,36 +209,46 @@ class Bench:
         point: Point = self._stages.recv()
         return point
 
+    @contextmanager
+    def _shared_engine(self) -> Iterator[tuple[Sequence[str], int]]:
+        """An engine process: what servers are told of it, and its id."""
+        with tempfile.TemporaryDirectory() as folder:
+            flags = ("--runtime-engine", str(Path(folder) / "engine"))
+            command = (sys.executable, *self._program, "engine", *GPU, *flags)
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            try:
+                yield flags, process.pid
+            finally:
+                process.terminate()
+                process.wait(PATIENCE_S)
+
     def servers(self, side: str, processes: int, threads: int) -> Point:
         """So many servers at once, with so many workers each."""
         clients = min(4 * threads + 4, MOST_CALLS) // self._per_server
         generators = self._generators[: processes * self._per_server]
         with ExitStack() as stack:
-            opened = [
-                repository_server(self._repository, "--runtime-workers", str(threads), program=self._program)
-                for _ in range(processes)
-            ]
+            flags, engines = ("--runtime-workers", str(threads), *GPU), []
+            if side == SHARING:
+                shared, engine = stack.enter_context(self._shared_engine())
+                flags, engines = (*flags, *shared), [engine]
+            opened = [repository_server(self._repository, *flags, program=self._program) for _ in range(processes)]
             with ThreadPoolExecutor(processes) as starting:
                 servers = list(starting.map(stack.enter_context, opened))
             for number, generator in enumerate(generators):
                 generator.send((servers[number % processes].address, clients))
             time.sleep(WARM_UP_S + self._seconds / 4)  # well within the window of all of them
-            before, began = [Clocks.of(server) for server in servers], time.perf_counter()
+            before, began = Clocks.of(servers, engines), time.perf_counter()
             time.sleep(self._seconds / 2)
-            after, elapsed_s = [Clocks.of(server) for server in servers], time.perf_counter() - began
+            after, elapsed_s = Clocks.of(servers, engines), time.perf_counter() - began
             generated: list[Generated] = [generator.recv() for generator in generators]
-        spent = [
-            (late.whole_s - early.whole_s, late.loop_s - early.loop_s)
-            for early, late in zip(before, after, strict=True)
-        ]
         rate = sum(each.answered_per_s for each in generated)
         return Point(
             side,
             processes,
             threads,
             rate,
-            sum(whole_s for whole_s, _ in spent) / elapsed_s / rate * 1e3,
-            max(loop_s for _, loop_s in spent) / elapsed_s,
+            (after.whole_s - before.whole_s) / elapsed_s / rate * 1e3,
+            max(late - early for early, late in zip(before.loops_s, after.loops_s, strict=True)) / elapsed_s,
             max(each.busy for each in generated),
             statistics.median(each.p50_ms for each in generated),
             sum(each.failed for each in generated),
@@ -243,8 +270,9 @@ def measure(arguments: argparse.Namespace, console: Console) -> tuple[list[Point
             add(bench.pipeline(threads))
         alone = [add(bench.servers(ONE, 1, threads)) for threads in arguments.threads]
         best = max(alone, key=lambda point: point.pictures_per_s).threads
-        for processes in arguments.processes:
-            add(bench.servers(MANY, processes, min(best, max(2, cpu_limit() // processes))))
+        for side in (MANY, SHARING):
+            for processes in arguments.processes:
+                add(bench.servers(side, processes, min(best, max(2, cpu_limit() // processes))))
     return points, bench.picture_bytes
 
 
@@ -264,12 +292,18 @@ def plot(points: Sequence[Point], picture_ms: float, file: Path) -> None:
     figure = import_figure("bench")(figsize=(10, 4.2), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
     figure.suptitle(f"Pictures per second in front of engines that take {picture_ms:g} ms for each")
-    for axes, side, of in ((left, PIPELINE, "threads"), (left, ONE, "threads"), (right, MANY, "processes")):
+    sides = (
+        (left, PIPELINE, "threads"),
+        (left, ONE, "threads"),
+        (right, MANY, "processes"),
+        (right, SHARING, "processes"),
+    )
+    for axes, side, of in sides:
         chosen = [point for point in points if point.side == side]
         counts = [getattr(point, of) for point in chosen]
         axes.plot(counts, [point.pictures_per_s for point in chosen], "o-", label=side)
     left.set(xlabel="threads of one process")
-    right.set(xlabel="processes, each with its engine")
+    right.set(xlabel="processes")
     for axes, engines in ((left, "one engine"), (right, "as many engines")):
         last = max(axes.get_xlim()[1], 1)
         rates = [1e3 / picture_ms * (count if axes is right else 1) for count in (0, last)]

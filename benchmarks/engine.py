@@ -1,73 +1,105 @@
-"""An engine that takes no processor: it stands for a GPU where the work of the host is measured.
+"""A GPU that is none: an engine that takes the time of one for each batch, and no processor.
 
-As a script this is `detector-grpc` with the engine in the place of ONNX Runtime, whatever the model files hold:
-`python benchmarks/engine.py 0.3 serve --models-repository …`, where 0.3 is the milliseconds that a picture takes.
+As a script this is `detector-grpc` with such engines in the place of GPUs, whatever the model files hold, where the
+settings ask for a GPU: `benchmarks/engine.py BATCH_MS PICTURE_MS serve --runtime-provider CUDAExecutionProvider …`,
+where a batch takes BATCH_MS and PICTURE_MS for each of its pictures.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
-import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 import numpy as np
 
-from detector_grpc import app, cli
-from detector_grpc.serving.session import Signature, TensorInfo
+from detector_grpc import cli, configured
+from detector_grpc.serving.gpu import providers
+from detector_grpc.serving.session import Model, Signature, TensorInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from mmap import mmap
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from detector_grpc.serving.gpu.providers import GpuOptions
     from detector_grpc.serving.inputs import ImageInput
+    from detector_grpc.serving.rows import Row
+    from detector_grpc.serving.session import Session
 
 PR_SET_TIMERSLACK = 29  # prctl(2)
 
+# float32 (N, 84, 2100): what a detector of 80 classes makes of a picture of 320 x 320.
+OUTPUT = TensorInfo("output0", "float32", (1, 84, 2100))
 
-class Engine:
-    """A session, and its file, that runs one batch after the other, and finds nothing.
 
-    Threads wait for their turn and for the end without the interpreter's lock. Turns are kept on a schedule, so that
-    a thread that wakes up late delays nobody but its own caller.
+class Curve(NamedTuple):
+    """What a batch takes, in seconds: so much, and so much for each of its pictures."""
 
-    Args:
-        picture_s: Seconds for each picture.
-        path: The model file, which is not read.
+    batch_s: float
+    picture_s: float
+
+
+class CurveEngine:
+    """Runs one batch after the other, and finds nothing; see `serving.batching.Engine`.
+
+    It waits without the interpreter's lock, and keeps to a schedule: to wake up late does not make it slower.
     """
 
-    def __init__(self, picture_s: float, path: Path) -> None:  # noqa: ARG002 - what every session is opened with
-        self._picture_s = picture_s
-        self._found = np.zeros((1, 84, 2100), np.float32)
+    provider = "none"
+
+    def __init__(self, curve: Curve) -> None:
+        self._curve = curve
         self._free_at = 0.0
-        self._lock = threading.Lock()
-        self.signature = Signature(
-            inputs=(TensorInfo("images", "float32", (1, 3, 320, 320)),),
-            outputs=(TensorInfo("output0", "float32", self._found.shape),),
-            metadata={},
-            digest=f"sha256:{0:064}",
-        )
-        self.provider = "Engine"
+
+    def pinned(self, _: mmap) -> AbstractContextManager[None]:
+        """See Engine."""
+        return nullcontext()
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See Session."""
         pictures = len(next(iter(feeds.values())))
-        with self._lock:
-            self._free_at = done_at = max(self._free_at, time.perf_counter()) + pictures * self._picture_s
-        time.sleep(max(done_at - time.perf_counter(), 0.0))
-        return [self._found for _ in outputs]
+        return [np.zeros((pictures, *OUTPUT.shape[1:]), np.float32) for _ in outputs]  # type: ignore[arg-type]
 
-    def taking(self, image: ImageInput) -> Self:  # noqa: ARG002 - whatever it is fed
-        """See ModelFile."""
-        return self
+    def run_batch(self, rows: Sequence[Row], size: int) -> None:  # noqa: ARG002 - all rows stay as they are
+        """See Engine."""
+        begins_at = max(self._free_at, time.perf_counter())
+        self._free_at = begins_at + self._curve.batch_s + size * self._curve.picture_s
+        time.sleep(max(self._free_at - time.perf_counter(), 0.0))
 
     def close(self) -> None:
         """See Session."""
+
+
+class CurveFile:
+    """A model file that is not read; see `serving.session.ModelFile`."""
+
+    def __init__(self, path: Path, open_session: Callable[[Model], Session]) -> None:
+        self._path, self._open_session = path, open_session
+        inputs = (TensorInfo("images", "float32", (1, 3, 320, 320)),)
+        self.signature = Signature(inputs, (OUTPUT,), {}, f"sha256:{0:064}")
+
+    def run(self, _: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See ModelFile."""
+        return [np.zeros(OUTPUT.shape, np.float32) for _ in outputs]  # type: ignore[arg-type]
+
+    def taking(self, _: ImageInput) -> Session:
+        """See ModelFile."""
+        return self._open_session(Model(self._path, b"none"))
+
+    def close(self) -> None:
+        """See ModelFile."""
+
+
+def curve_engines(curve: Curve, gpu: GpuOptions, _: Model) -> list[CurveEngine]:
+    """In the place of `providers.open_engines`."""
+    return [CurveEngine(curve) for _ in range(len(gpu.devices) * gpu.engines)]
 
 
 def exact_sleep() -> None:
@@ -77,10 +109,13 @@ def exact_sleep() -> None:
 
 
 def main() -> None:
-    """`detector-grpc`, with the engine."""
-    picture_s = float(sys.argv.pop(1)) / 1e3
+    """`detector-grpc`, with the engines."""
+    curve = Curve(float(sys.argv.pop(1)) / 1e3, float(sys.argv.pop(1)) / 1e3)
     exact_sleep()
-    with mock.patch.object(app, "open_file", return_value=partial(Engine, picture_s)):
+    with (
+        mock.patch.object(configured, "OnnxFile", CurveFile),
+        mock.patch.object(providers, "open_engines", partial(curve_engines, curve)),
+    ):
         cli.main()
 
 

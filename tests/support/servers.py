@@ -138,23 +138,24 @@ class ServerProcess:
 
 
 @contextmanager
-def server_process(**settings: object) -> Iterator[ServerProcess]:
+def server_process(command: Sequence[str] = SERVE, **settings: object) -> Iterator[ServerProcess]:
     """A running server that listens; its versions may still be loading.
 
     Args:
+        command: What is run.
         settings: Environment variables by name. `repository=` and `limits_max_queue=` are short for
             DETECTOR_MODELS_REPOSITORY and DETECTOR_LIMITS_MAX_QUEUE.
     """
-    server = start_server(**settings)
+    server = start_server(command, **settings)
     try:
         yield server
     finally:
         server.close()
 
 
-def start_server(**settings: object) -> ServerProcess:
+def start_server(command: Sequence[str] = SERVE, **settings: object) -> ServerProcess:
     """As `server_process`, to be closed by who called."""
-    server = ServerProcess(variables(settings))
+    server = ServerProcess(variables(settings), command)
     try:
         server.wait_until_listening()
     except BaseException:

@@ -19,7 +19,7 @@ from support.servers import ServerProcess, variables
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-COMMAND = (sys.executable, "-m", "detector_grpc", "up")
+PROGRAM = (sys.executable, "-m", "detector_grpc")
 FREE_PORTS = {f"DETECTOR_GATEWAY_{name}PORT": "0" for name in ("", "ADMIN_", "HTTP_")}
 
 
@@ -32,9 +32,11 @@ class UpProcess(ServerProcess):
         servers: `host:port` of every server.
     """
 
-    def __init__(self, environment: Mapping[str, str], flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], flags: Sequence[str] = (), program: Sequence[str] = PROGRAM
+    ) -> None:
         self.state = State(Path(environment["DETECTOR_GATEWAY_STATE"]))
-        super().__init__({**FREE_PORTS, **environment}, [*COMMAND, *flags], stdout=subprocess.PIPE)
+        super().__init__({**FREE_PORTS, **environment}, [*program, "up", *flags], stdout=subprocess.PIPE)
 
     def wait_until_ready(self) -> None:
         ready = self.wait_for_log("ready")
@@ -81,21 +83,22 @@ class UpProcess(ServerProcess):
         self.process.stdout.close()
 
 
-def start_up(folder: Path, *flags: str, **settings: object) -> UpProcess:
+def start_up(folder: Path, *flags: str, program: Sequence[str] = PROGRAM, **settings: object) -> UpProcess:
     """An `up` that has just begun; to be closed.
 
     Args:
         folder: For the state of its gateway.
         flags: Of the command.
+        program: What is run.
         settings: As for `server_process`.
     """
-    return UpProcess(variables({"gateway_state": folder / "state", **settings}), flags)
+    return UpProcess(variables({"gateway_state": folder / "state", **settings}), flags, program)
 
 
 @contextmanager
-def up_process(folder: Path, *flags: str, **settings: object) -> Iterator[UpProcess]:
+def up_process(folder: Path, *flags: str, program: Sequence[str] = PROGRAM, **settings: object) -> Iterator[UpProcess]:
     """A running `up`, once all of it is ready; see `start_up`."""
-    up = start_up(folder, *flags, **settings)
+    up = start_up(folder, *flags, program=program, **settings)
     try:
         up.wait_until_ready()
         yield up

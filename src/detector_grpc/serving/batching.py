@@ -7,10 +7,11 @@ memory of its own, from which the engine fetches it, and to which it brings the 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import inf
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from detector_grpc.errors import InferenceFailed, ModelInvalid
+from detector_grpc.errors import InferenceFailed
 from detector_grpc.serving.rows import Row, RowShapes
 from detector_grpc.serving.session import Session
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
+
+
+log = logging.getLogger(__name__)
 
 
 class Engine(Session, Protocol):
@@ -55,7 +59,8 @@ class Batcher:
 
     Args:
         engines: What runs the batches; all have the same model.
-        max_batch: Most pictures in a batch.
+        max_batch: Most pictures in a batch. A model that takes one picture only, or has outputs without a row for each,
+            is run on one at a time.
         max_delay_s: Seconds that a picture waits for others while an engine is free.
     """
 
@@ -66,7 +71,7 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._threads = [ThreadPoolExecutor(1, "engine") for _ in engines]
+        self._threads: list[threading.Thread] = []
 
     def prepare(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> RowShapes:
         """Finds out what one picture takes; has every engine run every size of batch once, and starts them.
@@ -76,15 +81,19 @@ class Batcher:
             outputs: Names of the outputs that are wanted.
 
         Raises:
-            ModelInvalid: An output has no row for each picture.
             InferenceFailed: The runtime refused.
         """
-        shapes = _shapes(self._engines[0], feeds, outputs)
+        engine = self._engines[0]
+        shapes = RowShapes.of(feeds, dict(zip(outputs, engine.run(feeds, outputs), strict=True)))
+        if self._sizes[-1] > 1 and not _has_rows(engine, feeds, outputs):
+            log.warning("a model cannot be run in batches: its file fixes their size, or its outputs have no batch")
+            self._sizes = [1]
         memory = mmap(-1, shapes.size_bytes)
         with self.pinned(memory):
-            self._run_all_sizes(shapes.row_in(memory))
-        for thread, engine in zip(self._threads, self._engines, strict=True):
-            thread.submit(self._serve, engine)
+            prepared = [self._start(engine, shapes.row_in(memory)) for engine in self._engines]
+            wait(prepared)  # for all, before the memory goes
+        for each in prepared:
+            each.result()
         return shapes
 
     def pinned(self, memory: mmap) -> AbstractContextManager[None]:
@@ -103,24 +112,28 @@ class Batcher:
             self._closed = True
             self._changed.notify_all()
         for thread in self._threads:
-            thread.shutdown()
+            thread.join()
         for engine in self._engines:
             engine.close()
 
-    def _run_all_sizes(self, row: Row) -> None:
-        """On each engine's own thread."""
+    def _start(self, engine: Engine, row: Row) -> Future[None]:
+        """Starts an engine's thread; done when it has run all sizes."""
+        prepared: Future[None] = Future()
+        # A process that ends without closing anything is not kept by it.
+        thread = threading.Thread(target=self._serve, args=(engine, row, prepared), name="engine", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return prepared
 
-        def run(engine: Engine) -> None:
+    def _serve(self, engine: Engine, row: Row, prepared: Future[None]) -> None:
+        """Runs all sizes once, and then batches until closed."""
+        try:
             for size in self._sizes:
                 engine.run_batch([row], size)
-
-        runs = [thread.submit(run, engine) for thread, engine in zip(self._threads, self._engines, strict=True)]
-        wait(runs)  # all of them, before the memory goes
-        for each in runs:
-            each.result()
-
-    def _serve(self, engine: Engine) -> None:
-        """Runs batches until closed, on the engine's thread."""
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+            prepared.set_exception(error)
+            return
+        prepared.set_result(None)
         while batch := self._next():
             size = next(size for size in self._sizes if size >= len(batch))
             failure = None
@@ -168,11 +181,7 @@ class BatchingSession:
         self._pinned = ExitStack()
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
-        """See Session; the outputs must be those of the first run.
-
-        Raises:
-            ModelInvalid: The model has an output without a row for each picture; the first run tells.
-        """
+        """See Session; the outputs must be those of the first run."""
         place = self._place(feeds, outputs)
         for name, value in feeds.items():
             np.copyto(place.row.feeds[name], value)
@@ -222,11 +231,10 @@ def batch_sizes(max_batch: int) -> list[int]:
     return [*(1 << power for power in range((max_batch - 1).bit_length())), max_batch]
 
 
-def _shapes(session: Session, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> RowShapes:
-    """What one picture takes, found out by running two of them."""
-    two = {name: np.repeat(value, 2, axis=0) for name, value in feeds.items()}
-    results = dict(zip(outputs, session.run(two, outputs), strict=True))
-    for name, value in results.items():
-        if value.shape[:1] != (2,):
-            raise ModelInvalid(f"output {name} has shape {list(value.shape)} for 2 pictures, not a row for each")
-    return RowShapes.of(feeds, {name: value[:1] for name, value in results.items()})
+def _has_rows(session: Session, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> bool:
+    """Whether the model answers two pictures, each in a row of its own of every output."""
+    try:
+        results = session.run({name: np.repeat(value, 2, axis=0) for name, value in feeds.items()}, outputs)
+    except InferenceFailed:
+        return False
+    return all(value.shape[:1] == (2,) for value in results)

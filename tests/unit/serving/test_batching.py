@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from support.engines import DoublingEngine
 
-from detector_grpc.errors import InferenceFailed, ModelInvalid
+from detector_grpc.errors import InferenceFailed
 from detector_grpc.serving.batching import BatchingSession, batch_sizes
 
 if TYPE_CHECKING:
@@ -204,14 +204,27 @@ def test_closing_closes_all_engines_after_what_they_run(engine: DoublingEngine) 
     assert engine.closed.is_set()
 
 
-def test_a_model_without_a_row_per_picture_cannot_be_batched(
-    engine: DoublingEngine, monkeypatch: pytest.MonkeyPatch
+def no_rows(_: object, outputs: list[str]) -> list[np.ndarray]:
+    return [np.zeros((1, 2), np.float32) for _ in outputs]
+
+
+def one_picture(feeds: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+    if len(feeds["images"]) > 1:
+        raise InferenceFailed
+    return no_rows(feeds, outputs)
+
+
+@pytest.mark.parametrize("run", [no_rows, one_picture])
+def test_a_model_that_cannot_be_batched_is_run_on_one_picture_at_a_time(
+    engine: DoublingEngine, monkeypatch: pytest.MonkeyPatch, run: Any
 ) -> None:
-    monkeypatch.setattr(engine, "run", lambda *_: [np.zeros((1, 7), np.float32)])
-    session = BatchingSession([engine], max_batch=2)
-    with pytest.raises(ModelInvalid, match=r"output twice has shape \[1, 7\] for 2 pictures"):
-        session.run({"images": np.ones((1, 2), np.uint8)}, ["twice"])
+    monkeypatch.setattr(engine, "run", run)
+    session = BatchingSession([engine], max_batch=4)
+    callers = Callers(session)
+    assert [callers.run(number).result(PATIENCE_S) for number in range(3)] == [0, 2, 4]
+    assert engine.sizes == [1, 1, 1, 1]
     session.close()
+    callers.close()
 
 
 def test_a_model_that_cannot_be_run_fails_as_such_and_its_session_can_be_closed(engine: DoublingEngine) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from support.host_gpu import HostMemory
 from support.onnx_files import IR_VERSION, OPSET
 
 from detector_grpc.errors import InferenceFailed, ModelInvalid
@@ -24,42 +24,9 @@ from detector_grpc.serving.rows import RowShapes
 from detector_grpc.serving.session import CPU_PROVIDER, Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import ctypes
 
     from numpy.typing import NDArray
-
-
-class HostMemory:
-    """A device whose memory is this process's own. Copies are made when they are waited for, as on a GPU at the latest.
-
-    Attributes:
-        copies: Bytes of every copy, in order.
-    """
-
-    kind = "cpu"
-    device = 0
-
-    def __init__(self) -> None:
-        self._begun: list[tuple[int, int, int]] = []
-        self.copies: list[int] = []
-
-    @contextmanager
-    def pinned(self, _: mmap) -> Iterator[None]:
-        yield
-
-    def upload(self, source: NDArray[Any], target: int) -> None:
-        assert source.flags.c_contiguous
-        self._begun.append((target, source.ctypes.data, source.nbytes))
-
-    def download(self, source: int, target: NDArray[Any]) -> None:
-        assert target.flags.c_contiguous
-        self._begun.append((target.ctypes.data, source, target.nbytes))
-
-    def wait(self) -> None:
-        for target, source, size in self._begun:
-            ctypes.memmove(target, source, size)
-            self.copies.append(size)
-        self._begun.clear()
 
 
 @pytest.fixture(scope="module")
