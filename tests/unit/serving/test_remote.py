@@ -181,5 +181,19 @@ def test_a_stranger_who_talks_nonsense_harms_nobody(session: RemoteSession, sock
 
 
 @pytest.mark.usefixtures("server")
+def test_two_engines_do_not_listen_at_the_same_place(socket_path: Path) -> None:
+    with pytest.raises(OSError, match="another engine process listens there"):
+        wire.listen(socket_path)
+
+
+def test_a_file_that_is_no_socket_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_text("dear")
+    with pytest.raises(OSError, match="Address already in use"):
+        wire.listen(path)
+    assert path.read_text() == "dear"
+
+
+@pytest.mark.usefixtures("server")
 def test_nobody_else_may_connect(socket_path: Path) -> None:
     assert socket_path.stat().st_mode & 0o777 == 0o600

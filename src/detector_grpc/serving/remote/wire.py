@@ -8,6 +8,7 @@ opened with it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -71,12 +72,18 @@ def connect(path: str) -> socket.socket:
 
 
 def listen(path: Path) -> socket.socket:
-    """The engine's end, at a path that nobody else may write to.
+    """The engine's end, at a path to which nobody else may write.
 
     Raises:
         OSError: Nobody can listen there.
     """
-    path.unlink(missing_ok=True)  # of an engine before
+    if path.is_socket():  # of an engine before, or of another one
+        try:
+            connect(str(path)).close()
+        except OSError:
+            path.unlink()
+        else:
+            raise OSError(errno.EADDRINUSE, "another engine process listens there")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         listener.bind(str(path))
