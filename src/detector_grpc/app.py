@@ -21,7 +21,7 @@ from detector_grpc.interceptors.calls import CallsInterceptor
 from detector_grpc.interceptors.errors import ErrorsInterceptor
 from detector_grpc.interceptors.later import Later
 from detector_grpc.interceptors.limits import LimitsInterceptor
-from detector_grpc.interceptors.logging import log_call
+from detector_grpc.interceptors.logging import AccessLog
 from detector_grpc.interceptors.messages import MAX_NAMES_BYTES, MessagesInterceptor
 from detector_grpc.interceptors.metrics import Metrics
 from detector_grpc.interceptors.shadow import Shadow, ShadowLimits
@@ -78,15 +78,14 @@ def run(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, output: Output) -> None:
-    stopping = Stopping()
-    limits, collectors = settings.limits, CollectorRegistry()
+    stopping, limits, collectors = Stopping(), settings.limits, CollectorRegistry()
     ProcessCollector(registry=collectors)
     scheduler = Scheduler(workers(settings), limits.max_queue, max_wait_s=limits.max_wait_s)
     shares = Shares.of(limits.max_bytes_in_flight, limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
     sources = model_sources(settings)
     configured = sources.scan()
     registry = Registry(configured, default_model(settings, configured), settings.models.default_version)
-    later = Later()
+    later, access_log = Later(), AccessLog()
     metrics = Metrics(
         later,
         collectors,
@@ -143,18 +142,18 @@ async def _serve(settings: Settings, output: Output) -> None:
 
     def interceptors(observers: Sequence[Callable[[CallEnd], None]]) -> list[AroundInterceptor | MessagesInterceptor]:
         """Those of every server, outermost first: observers are told the statuses that errors became, refusals too."""
-        auth = AuthInterceptor(callers) if callers else NamingInterceptor()
+        certified = [NamingInterceptor()] if settings.tls.client_authority else []
         return [
             CallsInterceptor(later, observers, CopyMarks(key).read),
             ErrorsInterceptor(rich_status),
-            auth,
+            *([AuthInterceptor(callers)] if callers else certified),
             MessagesInterceptor(limits.receive_timeout_s),
         ]
 
     server = DetectorServer(
         registry,
         detector,
-        [*interceptors([log_call, metrics.count_unobserved]), admission],
+        [*interceptors([access_log, metrics.count_unobserved]), admission],
         limits.max_message_bytes,
         limits.max_connection_streams,
         reflection=settings.server.reflection,
@@ -162,7 +161,7 @@ async def _serve(settings: Settings, output: Output) -> None:
     admin = AdminServer(
         registry,
         loader,
-        interceptors([log_call]),
+        interceptors([access_log]),
         MAX_NAMES_BYTES,
         reflection=settings.server.reflection,
     )
@@ -204,6 +203,7 @@ async def _serve(settings: Settings, output: Output) -> None:
         await scheduler.close()
         await shadow.close()
         later.flush()
+        access_log.flush()
     log.info("stopped")
     stopping.raise_failure()
 

@@ -265,6 +265,10 @@ class TooManyStreams(Overloaded):
         )
 
 
+# Reasons of all of these.
+OVERLOAD = frozenset(each.reason for each in Overloaded.__subclasses__())
+
+
 class ShuttingDown(RetryLater):
     """Expected. The server stops and takes nothing new."""
 

@@ -36,7 +36,7 @@ from detector_grpc._gen.detector.v1.model_service_pb2 import GetModelRequest
 from detector_grpc.interceptors.calls import CallsInterceptor
 from detector_grpc.interceptors.errors import ErrorsInterceptor
 from detector_grpc.interceptors.later import Later
-from detector_grpc.interceptors.logging import log_call
+from detector_grpc.interceptors.logging import AccessLog
 from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import DetectorServer
 from detector_grpc.rpc.status import rich_status
@@ -481,7 +481,7 @@ async def in_process(repository: Path, open_session: Any) -> AsyncIterator[tuple
     server = DetectorServer(
         registry,
         detector,
-        [CallsInterceptor(Later(), [log_call]), ErrorsInterceptor(rich_status)],
+        [CallsInterceptor(Later(), [AccessLog()]), ErrorsInterceptor(rich_status)],
         MIB,
         100,
         reflection=False,

@@ -55,6 +55,7 @@ class TestQueue:
         server, client = slow
         client.detect(REQUEST)  # one is known to have taken its time
         runs, shed = model_runs(server, client), shed_total(server, "would_be_late")
+        timed = read_metrics(server).value("object_detection_refusal_duration_seconds_count")
         taken = [client.start_detect(REQUEST) for _ in range(2)]
         wait_for_depth(server, 1)
 
@@ -71,6 +72,7 @@ class TestQueue:
         assert len(answers) == 2
         assert model_runs(server, client) - runs == 2
         assert shed_total(server, "would_be_late") - shed == 3
+        assert read_metrics(server).value("object_detection_refusal_duration_seconds_count") - timed == 3
 
     def test_that_is_full_refuses_and_says_when_to_come_back(self, slow: tuple[ServerProcess, Client]) -> None:
         server, client = slow

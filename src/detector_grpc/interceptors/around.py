@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from abc import ABC, abstractmethod
+from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Awaitable, Callable
 
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
     Details = grpc.HandlerCallDetails
     Behaviour = Callable[[Any, Context], Any]
+    Answer = Callable[[], Awaitable[object]]
 
 
 class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
-    """Runs every call inside a context manager.
+    """Runs every call inside a coroutine.
 
     A handler is wrapped once per method, not once per call.
     """
@@ -29,12 +32,13 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
         self._wrapped: dict[str, Handler] = {}
 
     @abstractmethod
-    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
-        """What happens around one call.
+    async def around(self, method: str, context: Context, answer: Answer) -> object:
+        """Answers one call.
 
         Args:
             method: Full name, e.g. "/detector.v1.DetectorService/Detect".
             context: The call.
+            answer: Has what lies within answer it; what this returns or raises is to be returned or raised.
         """
 
     async def intercept_service(
@@ -53,29 +57,29 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         behaviour = handler_function(handler)
-        run = self._streaming(method, behaviour) if handler.response_streaming else self._unary(method, behaviour)
+        if inspect.isasyncgenfunction(behaviour):
+            behaviour = _writing(behaviour)
+
+        async def run(request: object, context: Context) -> object:
+            return await self.around(method, context, partial(behaviour, request, context))
+
         make = getattr(grpc, f"{_arity(handler)}_rpc_method_handler")
         wrapped: Handler = make(run, handler.request_deserializer, handler.response_serializer)
         return wrapped
 
-    def _unary(self, method: str, behaviour: Behaviour) -> Behaviour:
-        async def run(request: object, context: Context) -> object:
-            async with self.around(method, context):
-                return await behaviour(request, context)
 
-        return run
+def _writing(generate: Behaviour) -> Behaviour:
+    """A handler that writes its answers itself, as every other one of streams does, of one that yields them."""
 
-    def _streaming(self, method: str, behaviour: Behaviour) -> Behaviour:
-        if inspect.isasyncgenfunction(behaviour):
+    async def write(request: object, context: Context) -> None:
+        async with aclosing(generate(request, context)) as responses:
+            async for response in responses:
+                try:
+                    await context.write(response)
+                except grpc.aio.InternalError:  # the call is over; its handler is told in the next moment, too
+                    raise asyncio.CancelledError from None
 
-            async def generate(request: object, context: Context) -> AsyncIterator[object]:
-                async with self.around(method, context):
-                    async for response in behaviour(request, context):
-                        yield response
-
-            return generate
-
-        return self._unary(method, behaviour)  # a handler that calls context.write itself
+    return write
 
 
 def handler_function(handler: Handler) -> Behaviour:

@@ -7,7 +7,6 @@ mutual TLS connection. The file of callers says what each may do; tokens are kep
 from __future__ import annotations
 
 import hashlib
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,9 @@ from detector_grpc.interceptors.rpc_classes import OPEN, RpcClass, rpc_class
 from detector_grpc.serving.outcome import CURRENT_CALL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
-    from detector_grpc.interceptors.around import Context
+    from detector_grpc.interceptors.around import Answer, Context
 
 _SCHEME = "bearer "
 
@@ -65,8 +64,7 @@ class AuthInterceptor(AroundInterceptor):
         super().__init__()
         self._callers = callers
 
-    @asynccontextmanager
-    async def around(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def around(self, method: str, context: Context, answer: Answer) -> object:
         """See AroundInterceptor."""
         if method not in OPEN:
             grant = _grant(self._callers, context)
@@ -74,18 +72,17 @@ class AuthInterceptor(AroundInterceptor):
             needed = rpc_class(method)
             if needed not in grant.classes:
                 raise PermissionDenied(grant.caller, needed)
-        yield
+        return await answer()
 
 
 class NamingInterceptor(AroundInterceptor):
     """Lets everybody in whom the connection let in, under the first name in their certificate."""
 
-    @asynccontextmanager
-    async def around(self, method: str, context: Context) -> AsyncIterator[None]:  # noqa: ARG002
+    async def around(self, method: str, context: Context, answer: Answer) -> object:  # noqa: ARG002
         """See AroundInterceptor."""
         if names := _identities(context):
             CURRENT_CALL.get().caller = names[0]
-        yield
+        return await answer()
 
 
 def _grant(callers: Callers, context: Context) -> Grant:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import time
-import uuid
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -17,9 +16,9 @@ from detector_grpc.interceptors.around import AroundInterceptor
 from detector_grpc.serving.outcome import CURRENT_CALL, Call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from detector_grpc.interceptors.around import Context
+    from detector_grpc.interceptors.around import Answer, Context
     from detector_grpc.interceptors.later import Later
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -61,8 +60,7 @@ class CallsInterceptor(AroundInterceptor):
         self._observers = tuple(observers)
         self._read_mark = read_mark
 
-    @asynccontextmanager
-    async def around(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def around(self, method: str, context: Context, answer: Answer) -> object:
         """See AroundInterceptor."""
         call = self._call(method, context)
         CURRENT_CALL.set(call)
@@ -70,8 +68,8 @@ class CallsInterceptor(AroundInterceptor):
         started = time.perf_counter()
         code = grpc.StatusCode.OK
         try:
-            yield
-        except (asyncio.CancelledError, GeneratorExit):  # the latter where a generator waits to be asked for more
+            return await answer()
+        except asyncio.CancelledError:
             expired = context.time_remaining() == 0
             code = grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
             raise
@@ -88,7 +86,7 @@ class CallsInterceptor(AroundInterceptor):
         request_id = told.get(headers.REQUEST_ID, "")
         return Call(
             method,
-            request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
+            request_id if _REQUEST_ID.fullmatch(request_id) else f"{random.getrandbits(128):032x}",
             shadow=told.get(headers.SHADOW, ""),
             copy_of=self._read_mark(told[headers.COPY_OF]) if headers.COPY_OF in told else "",
         )

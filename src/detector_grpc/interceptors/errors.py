@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
 import grpc.aio
 
+from detector_grpc.errors import DetectorError
 from detector_grpc.interceptors.around import AroundInterceptor
 from detector_grpc.serving.outcome import CURRENT_CALL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
-    from detector_grpc.interceptors.around import Context
+    from detector_grpc.interceptors.around import Answer, Context
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +50,15 @@ class ErrorsInterceptor(AroundInterceptor):
         super().__init__()
         self._status_of = status_of
 
-    @asynccontextmanager
-    async def around(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def around(self, method: str, context: Context, answer: Answer) -> object:
         """See AroundInterceptor."""
         try:
-            yield
-        except (asyncio.CancelledError, GeneratorExit, grpc.aio.AbortError):
+            return await answer()
+        except grpc.aio.AbortError:
             raise
         except Exception as error:  # the one place that answers for all of them
             call = CURRENT_CALL.get()
+            call.reason = error.reason if isinstance(error, DetectorError) else ""
             status = self._status_of(error, call.request_id)
             if status.code is grpc.StatusCode.INTERNAL:
                 log.exception("call failed", extra={"method": method, "request_id": call.request_id})

@@ -8,6 +8,7 @@ import grpc
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from detector_grpc.errors import OVERLOAD
 from detector_grpc.interceptors.rpc_classes import rpc_class
 from detector_grpc.serving.outcome import FRAME_OUTCOMES, frame_outcome
 
@@ -65,6 +66,12 @@ class Metrics:
             buckets=BUCKETS_S,
             registry=collectors,
         )
+        self._refusals = Histogram(
+            "object_detection_refusal_duration_seconds",
+            "Time from a request's arrival to its refusal, of those that were refused unread because of overload",
+            buckets=BUCKETS_S,
+            registry=collectors,
+        )
         self._inferences = Histogram(
             "object_detection_inference_duration_seconds",
             "Time that the model took for one picture",
@@ -119,6 +126,8 @@ class Metrics:
         call = end.call
         if not call.observed and not call.copy_of and rpc_class(call.method) == "infer":
             self._requests.labels(call.model, call.version, end.code.name.lower()).inc()
+            if call.reason in OVERLOAD:
+                self._refusals.observe(end.duration_s)
 
     def _count(self, call: Call, status: str, duration_s: float, timing: Timing | None) -> None:
         self._requests.labels(call.model, call.version, status).inc()

@@ -122,9 +122,8 @@ def _extra(error: BaseException) -> list[Message]:
             violation = details.BadRequest.FieldViolation(field="config.resume_token", description=error.message)
             return [details.BadRequest(field_violations=[violation])]
         case errors.RetryLater():
-            delay = Duration()
-            delay.FromMilliseconds(max(1, round(error.retry_after_s * 1000)))
-            return [details.RetryInfo(retry_delay=delay)]
+            seconds, milliseconds = divmod(max(1, round(error.retry_after_s * 1000)), 1000)
+            return [details.RetryInfo(retry_delay=Duration(seconds=seconds, nanos=milliseconds * 1_000_000))]
         case errors.ModelNotFound() | errors.VersionNotHeld() | errors.VersionNotFound() | errors.VersionFailed():
             return [
                 details.ResourceInfo(
@@ -142,6 +141,5 @@ def _cut(text: str, most_bytes: int = MAX_DETAIL_BYTES) -> str:
 
 
 def _pack(message: Message) -> Any:
-    packed = Any()
-    packed.Pack(message)
-    return packed
+    # As Any.Pack does, which is written in Python and takes three times as long.
+    return Any(type_url=f"type.googleapis.com/{message.DESCRIPTOR.full_name}", value=message.SerializeToString())
