@@ -86,7 +86,7 @@ def plot(comparison: Comparison) -> Figure:
     latency.yaxis.set_minor_formatter("{x:g}")
     latency.legend()
     shares = {name: _spread(_shares(rounds)) for name, rounds in comparison.rounds.items()}
-    _bars(goodput, f"goodput / capacity, asked for {comparison.times:g} times", shares)
+    _bars(goodput, f"goodput / capacity, at {comparison.times:g} times the bare loop", shares)
     for axes in (costs, latency, goodput):
         axes.grid(alpha=0.3)
     return figure
@@ -137,9 +137,10 @@ def _overload(comparison: Comparison) -> list[str]:
             ]
         )
     told = (
-        f"At {comparison.times:g} times the capacity that each had in the same round, with callers who leave after "
+        f"At {comparison.times:g} times what the bare loop does, with callers who leave after "
         f"{comparison.deadline_ms:g} ms. Goodput is what is answered by then, once the overload has lasted twice as "
-        "long. Afterwards is the two seconds after all have left:"
+        "long; capacity the most that the server got in any closed loop of the same round. Afterwards is the two "
+        "seconds after all have left:"
     )
     header = ["", "capacity, 1/s", "goodput, 1/s", "goodput / capacity", "ours / theirs", "CPU afterwards, s"]
     return [told, "", *_table(header, rows)]

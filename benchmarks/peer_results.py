@@ -91,7 +91,7 @@ class Comparison:
         machine: Hardware and system, in words.
         versions: What was installed, by name.
         picture: The picture, in words.
-        times: The overload, as a multiple of the capacity.
+        times: The overload, as a multiple of what the bare loop did.
         deadline_ms: How long its callers waited.
         settings: Of each server, in words.
         bare: What the bare loop came to, by round.

@@ -7,10 +7,11 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import aiohttp
 import psutil
@@ -35,10 +36,9 @@ OURS = "detector-grpc"
 PATIENCE_S = 60.0
 CONNECTIONS = 4  # of our client; that of the peers opens as many as it has calls under way
 
-# So many pictures for each processor may be under way at a peer that has a limit.
-IN_FLIGHT = 16
-# Of the second that callers wait, what LitServe may let a request wait where it is told to; the rest is for the work.
-LITSERVE_TIMEOUT_S = 0.9
+# Of the time that callers wait, what the pictures may take that are under way at a peer with a limit, and what LitServe
+# lets a request wait where it is told to. The rest is for the picture itself, and for what is not as fast as it was.
+IN_FLIGHT, TIMEOUT = 0.5, 0.8
 
 
 class Running(NamedTuple):
@@ -77,9 +77,18 @@ class Server(NamedTuple):
     run: Callable[[], AbstractAsyncContextManager[Running]]
 
 
-def servers(repository: Path, data: bytes, processors: int) -> dict[str, Server]:
-    """All of them by name, to serve the only model of a repository to callers who send this picture."""
-    python, most = environment(), IN_FLIGHT * processors
+def servers(repository: Path, data: bytes, processors: int, bare_per_s: float, deadline_s: float) -> dict[str, Server]:
+    """All of them by name.
+
+    Args:
+        repository: The model to serve is its only one.
+        data: The picture that callers send.
+        processors: Pictures that can be looked at at once.
+        bare_per_s: Pictures that a bare loop looks at in a second.
+        deadline_s: How long callers wait where there are too many of them.
+    """
+    python, timeout_s = environment(), TIMEOUT * deadline_s
+    most = max(processors, round(IN_FLIGHT * deadline_s * bare_per_s))
 
     def peer(settings: str, script: str, *flags: str, overload_only: bool = False) -> Server:
         command = [str(python), str(SCRIPTS / script), "--repository", str(repository), *flags]
@@ -101,7 +110,10 @@ def servers(repository: Path, data: bytes, processors: int) -> dict[str, Server]
             *fastapi,
         ),
         "FastAPI, limit": peer(
-            f"the same, and 503 while {most} requests are under way", *fastapi, *limit, overload_only=True
+            f"the same, and 503 while {most} requests are under way, which take half of what callers wait",
+            *fastapi,
+            *limit,
+            overload_only=True,
         ),
         "LitServe": peer(
             f"{processors} worker processes, each with one thread that looks at pictures, and one in front; the body "
@@ -114,27 +126,26 @@ def servers(repository: Path, data: bytes, processors: int) -> dict[str, Server]
             *("--batch", "8", "--batch-timeout-s", "0.005"),
         ),
         "LitServe, timeout": peer(
-            f"as LitServe, whose own `timeout` is {LITSERVE_TIMEOUT_S:g} s instead of 30",
+            f"as LitServe, with its own `timeout` of {timeout_s:g} s instead of 30",
             *litserve,
-            *("--timeout-s", str(LITSERVE_TIMEOUT_S)),
+            *("--timeout-s", str(timeout_s)),
             overload_only=True,
         ),
-        "LitServe, limit": peer(
-            f"as LitServe, and 503 while {most} requests are under way", *litserve, *limit, overload_only=True
-        ),
+        "LitServe, limit": peer("as LitServe, with the limit of FastAPI", *litserve, *limit, overload_only=True),
     }
 
 
 def environment() -> Path:
-    """The interpreter of the peers' environment, which is made if it is not there, or another one is asked for."""
-    python, made_of = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "requirements.txt"
-    if not made_of.exists() or made_of.read_text() != REQUIREMENTS.read_text():
+    """The interpreter of the peers' environment, which is made if there is none of what is asked for now."""
+    python, made_of = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "made-of"
+    asked = "".join(file.read_text() for file in (REQUIREMENTS, ROOT / "constraints.txt", ROOT / "pyproject.toml"))
+    if not made_of.exists() or made_of.read_text() != asked:
         subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         constraints = ["--constraint", ROOT / "constraints.txt", "--editable", f"{ROOT}[cpu]"]
         subprocess.run([*install, *constraints], check=True)
         subprocess.run([*install, "--requirement", REQUIREMENTS], check=True)
-        made_of.write_text(REQUIREMENTS.read_text())
+        made_of.write_text(asked)
     return python
 
 
@@ -178,7 +189,7 @@ async def _peer_running(command: list[str], data: bytes) -> AsyncIterator[Runnin
     """A peer that has answered once."""
     started = time.perf_counter()
     headers = {"content-type": "image/jpeg"}
-    with _peer_process(command) as (url, process):
+    with tempfile.TemporaryFile() as log, _peer_process(command, log) as (url, process):
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
 
             async def call(_: int, timeout_s: float) -> CallFailed | None:
@@ -193,17 +204,18 @@ async def _peer_running(command: list[str], data: bytes) -> AsyncIterator[Runnin
 
             while (failure := await call(0, PATIENCE_S)) is not None:
                 if process.poll() is not None or time.perf_counter() - started > PATIENCE_S:
-                    raise SystemExit(f"{' '.join(command)} does not answer: {failure}")
+                    log.seek(0)
+                    raise SystemExit(f"{' '.join(command)} does not answer: {failure}\n{log.read().decode()}")
                 await asyncio.sleep(0.05)
             yield Running(call, lambda: _with_children(process.pid), time.perf_counter() - started)
 
 
 @contextmanager
-def _peer_process(command: list[str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def _peer_process(command: list[str], log: BinaryIO) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A peer that starts, and where it will answer."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
     try:
         yield f"http://127.0.0.1:{port}/predict", process
     finally:

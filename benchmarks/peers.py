@@ -4,10 +4,9 @@ All run the same model on the same JPEG with the same code from decoding to supp
 serving. The peers, in benchmarks/peers/, have their best settings, which the tables name; they run in an environment of
 their own, which is made at the first run. Only one server runs at a time, and every round starts each of them anew.
 
-Load comes from the generator of `detector-grpc bench`: closed loops; open loops whose rates are the same for all,
-shares of what the bare loop can do; and one of a multiple of what the server could do just before, whose callers leave
-after a deadline. CPU time is that of the server with all its children; it is what other work on the machine disturbs
-least.
+Load comes from the generator of `detector-grpc bench`: closed loops, and open ones whose rates are the same for all:
+shares of what a bare loop can do, and a multiple of it, whose callers leave after a deadline. CPU time is that of the
+server with all its children; it is what other work on the machine disturbs least.
 
 What was measured is kept in benchmarks/results/, and written to docs/benchmarks.md with its plots. `--again` writes
 these from what was kept.
@@ -23,6 +22,7 @@ import tempfile
 from collections import defaultdict
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +95,7 @@ async def open_loop(running: Running, rate_per_s: float, window: load.Window, de
 
 
 async def one_round(
-    running: Running, arguments: argparse.Namespace, equal_per_s: list[float], seed: int, *, overload_only: bool
+    running: Running, arguments: argparse.Namespace, bare_per_s: float, seed: int, *, overload_only: bool
 ) -> Round:
     """One server in one round."""
     clients = CLIENTS[1:] if overload_only else CLIENTS
@@ -103,13 +103,12 @@ async def one_round(
     memory_mib = running.memory_mib()
     window = load.Window(WARM_UP_S, arguments.seconds)
     equal = [
-        await open_loop(running, rate_per_s, window, PATIENCE_S, seed)
-        for rate_per_s in ([] if overload_only else equal_per_s)
+        await open_loop(running, share * bare_per_s, window, PATIENCE_S, seed)
+        for share in (() if overload_only else EQUAL)
     ]
-    capacity_per_s = max(each.answers_per_s for each in closed)
     overload = await open_loop(
         running,
-        arguments.times * capacity_per_s,
+        arguments.times * bare_per_s,
         load.Window(2 * arguments.deadline_s, arguments.overload_s),  # until the queue is as long as it gets
         arguments.deadline_s,
         seed,
@@ -124,12 +123,13 @@ async def one_round(
 async def measure(arguments: argparse.Namespace, repository: Path, jpeg: Path, data: bytes) -> Comparison:
     """All rounds."""
     processors = cpu_limit()
-    compared = servers(repository, data, processors)
+    look = partial(bare_loop, repository, jpeg, processors, arguments.seconds)
+    bare_per_s = (await asyncio.to_thread(look))["pictures_per_s"]
+    compared = servers(repository, data, processors, bare_per_s, arguments.deadline_s)
     bare: list[dict[str, float]] = []
     rounds: dict[str, list[Round]] = defaultdict(list)
     for number in track(range(arguments.rounds), "measuring", console=Console(stderr=True)):
-        bare.append(await asyncio.to_thread(bare_loop, repository, jpeg, processors, arguments.seconds))
-        equal_per_s = [share * bare[0]["pictures_per_s"] for share in EQUAL]
+        bare.append(await asyncio.to_thread(look))
         # Others take the first turn in every round, so that none is always the one that follows the bare loop.
         first = number % len(compared)
         names = [*compared][first:] + [*compared][:first]
@@ -137,7 +137,7 @@ async def measure(arguments: argparse.Namespace, repository: Path, jpeg: Path, d
             server = compared[name]
             async with server.run() as running:
                 rounds[name].append(
-                    await one_round(running, arguments, equal_per_s, number, overload_only=server.overload_only)
+                    await one_round(running, arguments, bare_per_s, number, overload_only=server.overload_only)
                 )
     (source,) = Sources([repository]).scan()
     return Comparison(
@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4, help="of each load but the overload")
-    parser.add_argument("--times", type=float, default=3, help="the overload, as a multiple of the capacity")
+    parser.add_argument("--times", type=float, default=3, help="the overload, as a multiple of what a bare loop does")
     parser.add_argument("--overload-s", type=float, default=6)
     parser.add_argument("--deadline-s", type=float, default=1, help="of the callers of the overload")
     parser.add_argument("--repository", type=Path, help="with the only version to serve; the bundled codes v1 if none")
