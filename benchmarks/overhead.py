@@ -34,7 +34,7 @@ import grpc
 import grpc.aio
 import numpy as np
 import uvloop
-from demo_server import repository_server
+from demo_server import cpu_clock_s, repository_server
 from nets import NETS, write_repository
 from rich.console import Console
 from rich.progress import track
