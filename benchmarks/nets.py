@@ -4,6 +4,8 @@
 arXiv:2402.13616) and has the published size: 2.0 million parameters and 7.7 GFLOP for a picture of 640 x 640. `tiny`
 costs next to nothing, so that what is around it shows.
 
+`gelan_t_320` is `gelan_t` for pictures of 320 x 320.
+
 `python benchmarks/nets.py FOLDER` writes a model repository with `gelan_t`, or with the one that `--net` names.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 # float32 (1, 3, side, side), RGB, range [0, 1] -> float32 (1, 4 + CLASSES, points): cx, cy, w, h in pixels, and scores.
-SIDE, TINY_SIDE = 640, 320
+SIDE, SMALL_SIDE = 640, 320
 CLASSES = 80
 STRIDES = (8, 16, 32)
 
@@ -33,9 +36,14 @@ _IMPROBABLE = -12.0
 
 
 class Graph:
-    """Nodes and weights. Every method adds a layer, and returns the name of its output."""
+    """Nodes and weights. Every method adds a layer, and returns the name of its output.
 
-    def __init__(self) -> None:
+    Args:
+        side: Width and height of the input.
+    """
+
+    def __init__(self, side: int) -> None:
+        self._side = side
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self._channels = {"images": 3}
@@ -121,7 +129,7 @@ class Graph:
 
     def head(self, levels: list[str]) -> str:
         """Boxes and scores of all points of all levels."""
-        points = [(SIDE // stride) ** 2 for stride in STRIDES]
+        points = [(self._side // stride) ** 2 for stride in STRIDES]
         sides, scores = [], []
         for x, count in zip(levels, points, strict=True):
             box = self.conv(self.conv(x, 4 * BINS, 3), 4 * BINS, 3, groups=4)
@@ -133,7 +141,9 @@ class Graph:
         bins = self.constant(np.arange(BINS, dtype=np.float32).reshape(1, 1, BINS, 1))
         distance = self.op("ReduceSum", self.op("Mul", share, bins), self.constant(np.int64([2])), keepdims=0)
         before, after = self.halves(distance)
-        centres = [np.stack(np.mgrid[: SIDE // s, : SIDE // s][::-1]).reshape(1, 2, -1) + 0.5 for s in STRIDES]
+        centres = [
+            np.stack(np.mgrid[: self._side // s, : self._side // s][::-1]).reshape(1, 2, -1) + 0.5 for s in STRIDES
+        ]
         centre = self.constant(np.concatenate(centres, 2).astype(np.float32))
         stride = self.constant(np.repeat(np.float32(STRIDES), points).reshape(1, 1, -1))
         shift = self.op("Mul", self.op("Sub", after, before), self.constant(np.float32(0.5)))
@@ -141,13 +151,13 @@ class Graph:
         wh = self.op("Mul", self.op("Add", after, before), stride)
         return self.op("Concat", xy, wh, self.op("Sigmoid", self.op("Concat", *scores, axis=2)), axis=1)
 
-    def model(self, name: str, side: int, output: str) -> onnx.ModelProto:
+    def model(self, name: str, output: str) -> onnx.ModelProto:
         """All of it."""
-        points = sum((side // stride) ** 2 for stride in STRIDES)
+        points = sum((self._side // stride) ** 2 for stride in STRIDES)
         graph = helper.make_graph(
             self.nodes,
             name,
-            [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, side, side])],
+            [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, self._side, self._side])],
             [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 4 + CLASSES, points])],
             self.weights,
         )
@@ -156,9 +166,9 @@ class Graph:
         return model
 
 
-def gelan_t() -> onnx.ModelProto:
+def gelan_t(side: int = SIDE) -> onnx.ModelProto:
     """The network of the paper."""
-    net = Graph()
+    net = Graph(side)
     x = net.small_elan(net.conv(net.conv("images", 16, 3, 2), 32, 3, 2), 32)
     third = net.elan(net.down(x, 64), 64)
     fourth = net.elan(net.down(third, 96), 96)
@@ -167,22 +177,22 @@ def gelan_t() -> onnx.ModelProto:
     third = net.elan(net.concat(net.up(fourth), third), 64)
     fourth = net.elan(net.concat(net.down(third, 48), fourth), 96)
     fifth = net.elan(net.concat(net.down(fourth, 64), fifth), 128)
-    return net.model("gelan_t", SIDE, net.head([third, fourth, fifth]))
+    return net.model("gelan_t", net.head([third, fourth, fifth]))
 
 
 def tiny() -> onnx.ModelProto:
     """Means of squares, each looked at on its own."""
-    net = Graph()
+    net = Graph(SMALL_SIDE)
     levels = []
     for stride in STRIDES:
         mean = net.op("AveragePool", "images", kernel_shape=[stride] * 2, strides=[stride] * 2)
         boxes, scores = net.plain_conv(mean, 4), net.plain_conv(mean, CLASSES, bias=_IMPROBABLE)
         level = net.concat(boxes, net.op("Sigmoid", scores))
-        levels.append(net.op("Reshape", level, net.constant(np.int64([0, 4 + CLASSES, (TINY_SIDE // stride) ** 2]))))
-    return net.model("tiny", TINY_SIDE, net.op("Concat", *levels, axis=2))
+        levels.append(net.op("Reshape", level, net.constant(np.int64([0, 4 + CLASSES, (SMALL_SIDE // stride) ** 2]))))
+    return net.model("tiny", net.op("Concat", *levels, axis=2))
 
 
-NETS = {"gelan_t": gelan_t, "tiny": tiny}
+NETS = {"gelan_t": gelan_t, "gelan_t_320": partial(gelan_t, SMALL_SIDE), "tiny": tiny}
 
 
 def write_repository(folder: Path, net: str = "gelan_t") -> Path:

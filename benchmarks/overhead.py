@@ -24,7 +24,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -32,7 +34,8 @@ import grpc
 import grpc.aio
 import numpy as np
 import uvloop
-from demo_server import cpu_clock_s, demo_server
+from demo_server import cpu_clock_s, repository_server
+from nets import NETS, write_repository
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -44,9 +47,11 @@ from detector_grpc._gen.detector.v1.image_pb2 import Image
 from detector_grpc._gen.detector.v1.stream_pb2 import DELIVERY_MODE_LOSSLESS, Frame, StreamConfig, StreamDetectRequest
 from detector_grpc.client import Detector
 from detector_grpc.rpc.transport import channel
+from detector_grpc.serving.memory import use_one_heap
 from detector_grpc.serving.options import RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage
 from detector_grpc.serving.registry import open_version
+from detector_grpc.serving.repository import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,8 +59,9 @@ if TYPE_CHECKING:
 
     from detector_grpc.serving.pipeline import Pipeline
 
-WIDTH, HEIGHT = 640, 480
-TARGET_BYTES = 100_000
+# Width, height and about how many bytes.
+PICTURES = {"vga": (640, 480, 100_000), "1080p": (1920, 1080, 520_000), "12mp": (4000, 3000, 2_800_000)}
+WIDTH, HEIGHT, _ = PICTURES["vga"]
 VERSION = "v1"
 
 SIDES = ("bare loop", "gRPC alone", "served", "streamed")
@@ -68,14 +74,29 @@ class Sample(NamedTuple):
     latency_ms: float
 
 
-def picture() -> bytes:
-    """A JPEG of 640 x 480 pixels and about 100 KB: the bundled scene, with as much noise as it takes."""
+class Setup(NamedTuple):
+    """What all sides have in common.
+
+    Attributes:
+        repository: Folder of models.
+        model: The one that is run, version VERSION.
+        data: The picture, a JPEG.
+    """
+
+    repository: Path
+    model: str
+    data: bytes
+
+
+def picture(kind: str = "vga") -> bytes:
+    """One of PICTURES as JPEG: the bundled scene, with as much noise as it takes."""
+    width, height, target_bytes = PICTURES[kind]
     scene = np.asarray(cv2.imread(str(configured.BUNDLED / "pictures" / "desk.jpg")))
-    image = cv2.resize(scene, (WIDTH, HEIGHT)).astype(np.float32)
+    image = cv2.resize(scene, (width, height)).astype(np.float32)
     noise = np.random.default_rng(0).normal(0, 1, image.shape)
     for strength in np.arange(0, 60, 0.5):
         data = cv2.imencode(".jpg", np.clip(image + strength * noise, 0, 255).astype(np.uint8))[1].tobytes()
-        if len(data) >= TARGET_BYTES:
+        if len(data) >= target_bytes:
             break
     return data
 
@@ -98,28 +119,30 @@ def sample(works: Sequence[Callable[[], object]], count: int, cpu_s: Callable[[]
     return Sample((cpu_s() - started) / len(latencies) * 1e3, statistics.median(latencies) * 1e3)
 
 
-def bundled_pipeline() -> tuple[Pipeline, int]:
-    """The pipeline of the bundled model, and how many workers a server would have."""
+def open_pipeline(setup: Setup) -> tuple[Pipeline, int]:
+    """The pipeline of the model, and how many workers a server would have."""
     cv2.setNumThreads(1)
-    demo = settings.load({"demo": True})
-    source = next(source for source in configured.model_sources(demo).scan() if source.version == VERSION)
-    loaded = open_version(source, configured.open_file(demo), demo.limits.max_pixels)
-    return loaded.pipeline, configured.workers(demo)
+    use_one_heap()
+    defaults = settings.load({})
+    versions = Sources([setup.repository]).scan()
+    source = next(each for each in versions if (each.model, each.version) == (setup.model, VERSION))
+    loaded = open_version(source, configured.open_file(defaults), defaults.limits.max_pixels)
+    return loaded.pipeline, configured.workers(defaults)
 
 
-def bare_loop(connection: Connection, data: bytes) -> None:
+def bare_loop(connection: Connection, setup: Setup) -> None:
     """Runs the pipeline as often and on as many threads as told, and answers with the sample."""
-    pipeline, workers = bundled_pipeline()
-    work = partial(pipeline.detect, EncodedImage(data), RequestedOptions())
+    pipeline, workers = open_pipeline(setup)
+    work = partial(pipeline.detect, EncodedImage(setup.data), RequestedOptions())
     connection.send(workers)
     while order := connection.recv():
         threads, count = order
         connection.send(sample([work] * threads, count, time.process_time))
 
 
-def grpc_alone(connection: Connection) -> None:
+def grpc_alone(connection: Connection, setup: Setup) -> None:
     """Serves the pipeline with nothing around it, on a port that it tells, until terminated."""
-    pipeline, workers = bundled_pipeline()
+    pipeline, workers = open_pipeline(setup)
 
     async def serve() -> None:
         threads, loop = ThreadPoolExecutor(workers), asyncio.get_running_loop()
@@ -145,7 +168,7 @@ def grpc_alone(connection: Connection) -> None:
 class Streaming:
     """A stream on which every call sends the picture as the next frame, and waits for its answer."""
 
-    def __init__(self, address: str, data: bytes, model: str = configured.BUNDLED_MODEL) -> None:
+    def __init__(self, address: str, data: bytes, model: str) -> None:
         self._channel = channel(address)
         self._image = Image(encoded=data)
         self._frame_id = 0
@@ -171,24 +194,27 @@ class Streaming:
 class Bench:
     """The three processes, and the clients of two of them."""
 
-    def __init__(self, stack: ExitStack, data: bytes, requests: int) -> None:
-        self._data, self._requests = data, requests
+    def __init__(self, stack: ExitStack, setup: Setup, requests: int) -> None:
+        self._requests = requests
         spawn = multiprocessing.get_context("spawn")
         self._loop, far = spawn.Pipe()
-        spawn.Process(target=bare_loop, args=(far, data), daemon=True).start()
+        spawn.Process(target=bare_loop, args=(far, setup), daemon=True).start()
         stack.callback(self._loop.send, None)
         self.workers = self._loop.recv()
         self._servers: list[tuple[Sequence[Callable[[], object]], Callable[[], float]]] = []
         near, far = spawn.Pipe()
-        alone = spawn.Process(target=grpc_alone, args=(far,), daemon=True)
+        alone = spawn.Process(target=grpc_alone, args=(far, setup), daemon=True)
         alone.start()
-        server = stack.enter_context(demo_server())
+        server = stack.enter_context(repository_server(setup.repository))
         for address, pid in ((f"localhost:{near.recv()}", alone.pid or 0), (server.address, server.process.pid)):
-            detectors = [Detector(address, configured.BUNDLED_MODEL, VERSION) for _ in range(2 * self.workers)]
-            clients = [partial(stack.enter_context(detector).detect, data) for detector in detectors]
+            detectors = [Detector(address, setup.model, VERSION) for _ in range(2 * self.workers)]
+            clients = [partial(stack.enter_context(detector).detect, setup.data) for detector in detectors]
             cpu_s = partial(cpu_clock_s, pid)
             self._servers.append((clients, cpu_s))
-        streams = [stack.enter_context(closing(Streaming(server.address, data))) for _ in range(2 * self.workers)]
+        streams = [
+            stack.enter_context(closing(Streaming(server.address, setup.data, setup.model)))
+            for _ in range(2 * self.workers)
+        ]
         self._servers.append((streams, cpu_s))  # of the same process
 
     def round(self, threads: int, clients: int) -> list[Sample]:
@@ -199,7 +225,7 @@ class Bench:
         return samples
 
 
-def report(rows: dict[str, list[list[float]]], size_bytes: int) -> None:
+def report(rows: dict[str, list[list[float]]], title: str) -> None:
     """Prints medians over the rounds, and medians and quartiles of what each side adds to the loop in its round."""
     table = Table("per request, ms", SIDES[0], *(f"{side} adds" for side in SIDES[1:]))
     for name, rounds in rows.items():
@@ -210,7 +236,7 @@ def report(rows: dict[str, list[list[float]]], size_bytes: int) -> None:
         table.add_row(name, *cells)
     console = Console()
     count = len(next(iter(rows.values())))
-    console.print(f"JPEG {WIDTH} x {HEIGHT}, {size_bytes} bytes; codes {VERSION}; {count} rounds; median (quartiles)")
+    console.print(f"{title}; {count} rounds; median (quartiles)")
     console.print(table)
 
 
@@ -219,23 +245,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--requests", type=int, default=10, help="per round, client and side")
+    parser.add_argument("--picture", choices=PICTURES, default="vga")
+    parser.add_argument("--net", choices=[configured.BUNDLED_MODEL, *NETS], default=configured.BUNDLED_MODEL)
     arguments = parser.parse_args()
-    data = picture()
+    data = picture(arguments.picture)
     single, busy = [], []
     with ExitStack() as stack:
-        bench = Bench(stack, data, arguments.requests)
+        repository = configured.BUNDLED / "models"
+        if arguments.net in NETS:
+            repository = write_repository(Path(stack.enter_context(TemporaryDirectory())), arguments.net)
+        bench = Bench(stack, Setup(repository, arguments.net, data), arguments.requests)
         for _ in range(3):
             bench.round(bench.workers, 2 * bench.workers)
         for _ in track(range(arguments.rounds), "measuring", console=Console(stderr=True)):
             single.append(bench.round(1, 1))
             busy.append(bench.round(bench.workers, 2 * bench.workers))
+    width, height, _ = PICTURES[arguments.picture]
     report(
         {
             f"CPU, {2 * bench.workers} clients": [[side.cpu_ms for side in each] for each in busy],
             "CPU, 1 client": [[side.cpu_ms for side in each] for each in single],
             "latency, 1 client": [[side.latency_ms for side in each] for each in single],
         },
-        len(data),
+        f"{arguments.net}; JPEG {width} x {height}, {len(data)} bytes",
     )
 
 

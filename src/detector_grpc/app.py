@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector_grpc.interceptors.around import AroundInterceptor
+    from detector_grpc.interceptors.auth import Callers
     from detector_grpc.interceptors.calls import CallEnd
     from detector_grpc.output import Output
-    from detector_grpc.setting_sections import LimitsSettings, ShadowSettings
+    from detector_grpc.setting_sections import LimitsSettings, ShadowSettings, TlsSettings
     from detector_grpc.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -142,11 +143,10 @@ async def _serve(settings: Settings, output: Output) -> None:
 
     def interceptors(observers: Sequence[Callable[[CallEnd], None]]) -> list[AroundInterceptor | MessagesInterceptor]:
         """Those of every server, outermost first: observers are told the statuses that errors became, refusals too."""
-        certified = [NamingInterceptor()] if settings.tls.client_authority else []
         return [
             CallsInterceptor(later, observers, CopyMarks(key).read),
             ErrorsInterceptor(rich_status),
-            *([AuthInterceptor(callers)] if callers else certified),
+            *_naming(callers, settings.tls),
             MessagesInterceptor(limits.receive_timeout_s),
         ]
 
@@ -206,6 +206,13 @@ async def _serve(settings: Settings, output: Output) -> None:
         access_log.flush()
     log.info("stopped")
     stopping.raise_failure()
+
+
+def _naming(callers: Callers | None, tls: TlsSettings) -> list[AroundInterceptor]:
+    """What finds out who calls; nothing where nobody can tell."""
+    if callers:
+        return [AuthInterceptor(callers)]
+    return [NamingInterceptor()] if tls.client_authority else []
 
 
 def _stream_limits(limits: LimitsSettings) -> StreamLimits:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -101,11 +100,17 @@ class Picture:
 
     def outcome(self, status: str, duration_s: float, error: BaseException | None) -> Outcome:
         """What became of it."""
-        outcome = Outcome(self._call, status, duration_s, self._request, self._result, error=error)
-        if self._loaded is None:
-            return outcome
         loaded = self._loaded
-        return replace(outcome, model_digest=loaded.signature.digest, class_names=loaded.spec.class_names)
+        return Outcome(
+            self._call,
+            status,
+            duration_s,
+            self._request,
+            self._result,
+            model_digest=loaded.signature.digest if loaded else "",
+            class_names=loaded.spec.class_names if loaded else (),
+            error=error,
+        )
 
 
 def standing(call: Call) -> tuple[Flow, Priority]:

@@ -44,6 +44,8 @@ class DetectOptions:
     def thresholds(self, class_names: Sequence[str]) -> NDArray[np.float32]:
         """Lowest confidence by class_id, float32 (number of classes,); infinity for classes that are not wanted."""
         by_class = self.class_confidence_thresholds
+        if not (by_class or self.classes):
+            return np.full(len(class_names), self.confidence_threshold, np.float32)
         wanted = frozenset(self.classes or class_names)
         return np.array(
             [by_class.get(name, self.confidence_threshold) if name in wanted else np.inf for name in class_names],
@@ -72,6 +74,8 @@ class RequestedOptions:
         Raises:
             InvalidRequest: A class is named that the model does not know.
         """
+        if self == _UNSET:
+            return defaults
         self._check_classes(class_names)
         if self.confidence_threshold is None:
             by_class = {**defaults.class_confidence_thresholds, **self.class_confidence_thresholds}
@@ -98,6 +102,9 @@ class RequestedOptions:
         ]
         if violations:
             raise InvalidRequest(violations)
+
+
+_UNSET = RequestedOptions()
 
 
 def _first(asked: T | None, default: T) -> T:

@@ -68,13 +68,16 @@ class Letterbox:
         Returns:
             uint8 (*input_hw, 3), the same colour order.
         """
-        canvas = np.full((*self.input_hw, 3), pad_value, np.uint8)
         (x, y), (width, height) = self.pad_xy, self.resized_wh
-        window = canvas[y : y + height, x : x + width]
+        canvas = np.empty((*self.input_hw, 3), np.uint8)
+        canvas[:y], canvas[y + height :] = pad_value, pad_value
+        window = canvas[y : y + height]
+        window[:, :x], window[:, x + width :] = pad_value, pad_value
+        window = window[:, x : x + width]
         if self.resized_wh == self.image_wh:
             window[:] = image
         else:
-            window[:] = cv2.resize(image, self.resized_wh, interpolation=cv2.INTER_LINEAR)
+            cv2.resize(image, self.resized_wh, dst=window, interpolation=cv2.INTER_LINEAR)
         return canvas
 
     def to_model(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -85,10 +88,11 @@ class Letterbox:
     def to_image(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps boxes float32 (N, 4), xyxy, from model px to image px, clipped to the picture."""
         scale, offset = self._affine()
-        width, height = self.image_wh
         boxes = (xyxy - offset) / scale
-        return np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+        np.maximum(boxes, 0, out=boxes)
+        np.minimum(boxes, np.array(self.image_wh * 2, np.float64), out=boxes)
+        return boxes.astype(np.float32)
 
     def _affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        scale = np.divide(self.resized_wh, self.image_wh)
-        return np.tile(scale, 2), np.tile(np.asarray(self.pad_xy, np.float64), 2)
+        scale_x, scale_y = (resized / side for resized, side in zip(self.resized_wh, self.image_wh, strict=True))
+        return np.array([scale_x, scale_y, scale_x, scale_y]), np.array(self.pad_xy * 2, np.float64)
