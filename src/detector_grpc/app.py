@@ -60,6 +60,9 @@ log = logging.getLogger(__name__)
 
 MIN_RESUME_KEY_BYTES = 16
 
+# From a worker to the caller, whose clock has begun earlier than ours, too.
+ANSWER_S = 0.01
+
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, and drains.
@@ -81,7 +84,7 @@ def run(settings: Settings) -> None:
 async def _serve(settings: Settings, output: Output) -> None:
     stopping, limits, collectors = Stopping(), settings.limits, CollectorRegistry()
     ProcessCollector(registry=collectors)
-    scheduler = Scheduler(workers(settings), limits.max_queue, max_wait_s=limits.max_wait_s)
+    scheduler = Scheduler(workers(settings), limits.max_queue, max_wait_s=limits.max_wait_s, answer_s=ANSWER_S)
     shares = Shares.of(limits.max_bytes_in_flight, limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
     sources = model_sources(settings)
     configured = sources.scan()

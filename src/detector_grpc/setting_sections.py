@@ -131,14 +131,14 @@ class LimitsSettings(Section):
 
     max_message_bytes: int = Field(16 * MIB, ge=1024, le=1024 * MIB, description="Largest request, in bytes.")
     max_pixels: int = Field(50_000_000, ge=1, le=2**30, description="Largest width * height of a picture.")
-    max_queue: int = Field(64, ge=0, le=100_000, description="Pictures of one caller that may wait for a worker.")
+    max_queue: int = Field(256, ge=0, le=100_000, description="Pictures of one caller that may wait for a worker.")
     max_wait_s: Seconds = Field(
         5.0,
         ge=0,
         description="Seconds that a picture without a deadline may be expected to wait for a worker.",
     )
     max_requests: int = Field(
-        128, ge=1, le=100_000, description="Detection calls at once, in whatever state, without streams."
+        512, ge=1, le=100_000, description="Detection calls at once, in whatever state, without streams."
     )
     max_bytes_in_flight: int = Field(
         256 * MIB,

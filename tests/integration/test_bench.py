@@ -124,6 +124,7 @@ def test_overload_is_a_multiple_of_what_the_server_can_do(bench: Bench) -> None:
     for run in result["multiples"]:
         assert run["rate_per_s"] == pytest.approx(run["times"] * result["capacity_per_s"])
         assert run["goodput_to_capacity"] == pytest.approx(run["load"]["goodput_per_s"] / result["capacity_per_s"])
+        assert run["goodput_to_rest"] >= run["goodput_to_capacity"]
 
 
 def test_refusals_say_how_long_to_wait(picture: Path, tmp_path: Path, half_second: int) -> None:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from detector_grpc.bench.report import LoadReport
 
 
+# Nothing that is said of a server to which the generator has left less means anything.
+_MOST_TAKEN = 0.9
+
+
 @dataclass(frozen=True)
 class Multiple:
     """One open loop.
@@ -19,18 +23,24 @@ class Multiple:
         times: The rate as a multiple of the capacity.
         rate_per_s: Calls per second that were planned.
         goodput_to_capacity: Answers within the deadline by what the server can do. Range [0, …), ideally 1.
+        goodput_to_rest: The same, by what the server can do where the generator shares its processors, and now takes
+            more of them than while the capacity was measured.
         load: How it was borne.
     """
 
     times: float
     rate_per_s: float
     goodput_to_capacity: float
+    goodput_to_rest: float
     load: LoadReport
 
     @classmethod
-    def of(cls, times: float, capacity_per_s: float, load: LoadReport) -> Multiple:
-        """What a load came to that was so many times the capacity."""
-        return cls(times, times * capacity_per_s, load.goodput_per_s / capacity_per_s, load)
+    def of(cls, times: float, capacity: LoadReport, load: LoadReport, processors: int) -> Multiple:
+        """What a load came to that was so many times the capacity, on a machine of so many processors."""
+        capacity_per_s = capacity.answered_per_s
+        taken = max(load.generator_processors - capacity.generator_processors, 0.0)
+        goodput = load.goodput_per_s / capacity_per_s
+        return cls(times, times * capacity_per_s, goodput, goodput / (1 - min(taken / processors, _MOST_TAKEN)), load)
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class OverloadReport:
         clients: Clients of the closed loop.
         capacity_per_s: Answers per second of the closed loop.
         capacity: The closed loop.
+        processors: Those of this machine, which a server that runs here, too, shares with the generator.
         multiples: The open loops, in the order in which they were made.
         cut_short: Whether the measurement was stopped early.
     """
@@ -48,5 +59,6 @@ class OverloadReport:
     clients: int
     capacity_per_s: float
     capacity: LoadReport
+    processors: int
     multiples: Sequence[Multiple]
     cut_short: bool

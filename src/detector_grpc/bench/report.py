@@ -42,6 +42,7 @@ class LoadReport:
         retry_after: What the refusals say of how long to wait.
         lateness: How much later than due calls were sent.
         cpu_ms_per_call: CPU time of the generator.
+        generator_processors: The same as the number of processors that it kept busy.
         timeline: Second by second.
         cut_short: Whether the measurement was stopped early.
         warnings: Why figures are not what they seem, in sentences.
@@ -63,6 +64,7 @@ class LoadReport:
     retry_after: Percentiles | None
     lateness: Percentiles | None
     cpu_ms_per_call: float
+    generator_processors: float
     timeline: Sequence[Second]
     cut_short: bool
     warnings: Sequence[str]
@@ -99,6 +101,7 @@ class LoadReport:
             ),
             lateness=lateness,
             cpu_ms_per_call=measured.cpu_ms_per_call,
+            generator_processors=measured.cpu_ms_per_call / 1e3 * per_second(len(calls), seconds),
             timeline=timeline((call.due_s, None if call.failure else call.latency_s) for call in calls),
             cut_short=measured.cut_short,
             warnings=tuple(_warnings(measured, latency, lateness)),

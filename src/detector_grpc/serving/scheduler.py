@@ -16,12 +16,13 @@ Invariants: a job is run at most once; an expired or cancelled job is never run;
 the queue at once, with everything it holds; what happens to one job never touches another. All state belongs to the
 event loop; the threads see only a function to call.
 
-A job is admitted if it would be done in time behind all that waits before it, in the order of coming. Its flow may then
-serve more urgent jobs first, and still every one is done in time: one that is passed is done at the latest when the
-last of those that passed it would have been, which is before the deadline of that one, and so before its own, which is
-later (the exchange argument for earliest deadline first; Jackson 1955). Others who come later take their turns between,
-and jobs may take longer than those before; so a job may still expire. A free worker is never refused, so that what is
-known of how long jobs take cannot be wrong for ever.
+A job is admitted if it would be done in time behind all that waits before it, in the order of coming, even if all of
+them together take as long as few do. Under overload it is those that just make it who are admitted: with less to spare
+many would be late, and worked on in vain. Its flow may then serve more urgent jobs first, and still every one is done
+in time: one that is passed is done at the latest when the last of those that passed it would have been, which is before
+the deadline of that one, and so before its own, which is later (the exchange argument for earliest deadline first;
+Jackson 1955). Others who come later take their turns between, and jobs may take even longer; so a job may still expire.
+A free worker is never refused, so that what is known of how long jobs take cannot be wrong for ever.
 """
 
 from __future__ import annotations
@@ -77,18 +78,26 @@ class Scheduler:
         max_queue: Most jobs of one flow and priority that may wait.
         clock: Seconds, monotonic; the clock that deadlines are told in.
         max_wait_s: Seconds that a job without a deadline may be expected to wait.
+        answer_s: Seconds that are kept of a deadline for the way of the answer to who waits for it.
 
     Attributes:
         shed: Number of jobs that were not run, by reason; see SHED_REASONS.
     """
 
     def __init__(
-        self, workers: int, max_queue: int, clock: Callable[[], float] = time.monotonic, *, max_wait_s: float = inf
+        self,
+        workers: int,
+        max_queue: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        max_wait_s: float = inf,
+        answer_s: float = 0.0,
     ) -> None:
         self.workers = workers
         self.shed: Counter[str] = Counter()
         self._max_queue = max_queue
         self._max_wait_s = max_wait_s
+        self._answer_s = answer_s
         self._clock = clock
         self._threads = {
             Priority.INTERACTIVE: ThreadPoolExecutor(workers, "worker"),
@@ -116,14 +125,15 @@ class Scheduler:
         """
         if self._closed or self._is_free(priority):
             return
-        wait_s = self._expected_wait_s(flow, priority)
+        wait_s, done_s = self._expected(flow, priority)
         if self._waiting[priority].waiting(flow) >= self._max_queue:
             self.shed["queue_full"] += 1
             raise QueueFull(self._max_queue, wait_s)
-        most_s = self._max_wait_s if deadline is None else deadline - self._clock() - self._service_time.most_s
-        if wait_s > most_s:
+        done_at = self._clock() + done_s + self._answer_s
+        late_s = wait_s - self._max_wait_s if deadline is None else done_at - deadline
+        if late_s > 0:
             self.shed["would_be_late"] += 1
-            raise WouldBeLate(wait_s, most_s)
+            raise WouldBeLate(wait_s, wait_s - late_s)
 
     async def submit(
         self,
@@ -248,7 +258,7 @@ class Scheduler:
 
     def _would_be_late(self, job: _Job, now: float) -> bool:
         """Whether it is too late to begin a job; one that never waited is tried as long as it can be."""
-        takes_s = self._service_time.mean_s if job.waited else 0.0
+        takes_s = self._service_time.most_s() + self._answer_s if job.waited else 0.0
         return job.deadline is not None and now + takes_s >= job.deadline
 
     def _end(self, job: _Job) -> None:
@@ -256,9 +266,12 @@ class Scheduler:
         self._finished.set()  # wakes those that wait; they look for themselves
         self._finished.clear()
 
-    def _expected_wait_s(self, flow: Flow, priority: Priority) -> float:
-        """Until a worker is free for one more job of the flow; all of them work."""
+    def _expected(self, flow: Flow, priority: Priority) -> tuple[float, float]:
+        """Seconds until a worker is free for one more job of the flow, and until few such jobs are not done.
+
+        All workers work.
+        """
         now, takes_s = self._clock(), self._service_time.mean_s
         left_s = sorted(max(0.0, began + takes_s - now) for began in self._running[priority].values())
         rounds, place = divmod(self._waiting[priority].ahead(flow), len(left_s))
-        return rounds * takes_s + left_s[place]
+        return left_s[place] + rounds * takes_s, left_s[place] + self._service_time.most_s(rounds + 1)

@@ -1,6 +1,8 @@
-"""How long a worker takes for a job, as far as the jobs before it tell."""
+"""How long a worker takes for jobs, as far as those before them tell."""
 
 from __future__ import annotations
+
+from math import sqrt
 
 # As in "Congestion Avoidance and Control" (Jacobson and Karels 1988), which estimates round trips of TCP this way.
 _GAIN = 1 / 8
@@ -23,16 +25,18 @@ class ServiceTime:
         self.mean_s = 0.0
         self._deviation_s = 0.0
 
-    @property
-    def most_s(self) -> float:
-        """Seconds that few jobs exceed."""
-        return self.mean_s + _DEVIATIONS * self._deviation_s
+    def most_s(self, jobs: int = 1) -> float:
+        """Seconds that few exceed who do so many jobs, one after the other.
+
+        Deviations of jobs that know nothing of each other cancel out in part: of a sum they grow as the root.
+        """
+        return jobs * self.mean_s + sqrt(jobs) * _DEVIATIONS * self._deviation_s
 
     def add(self, seconds: float) -> None:
         """Takes one more job into account."""
         if not self.mean_s:
             self.mean_s, self._deviation_s = seconds, seconds / 2
             return
-        error = min(seconds, _LARGEST_STEP * self.most_s) - self.mean_s
+        error = min(seconds, _LARGEST_STEP * self.most_s()) - self.mean_s
         self.mean_s += _GAIN * error
         self._deviation_s += _DEVIATION_GAIN * (abs(error) - self._deviation_s)

@@ -12,8 +12,8 @@ FULL = CallFailed("RESOURCE_EXHAUSTED", "", "QUEUE_FULL", retry_after_s=0.25)
 EXPIRED = CallFailed("DEADLINE_EXCEEDED", "")
 
 
-def report(*calls: Call, seconds: float = 2, deadline_s: float = 1) -> LoadReport:
-    return LoadReport.of(Measured(seconds, calls, 0, 0, 0.4, cut_short=False), deadline_s)
+def report(*calls: Call, seconds: float = 2, deadline_s: float = 1, cpu_ms: float = 0.4) -> LoadReport:
+    return LoadReport.of(Measured(seconds, calls, 0, 0, cpu_ms, cut_short=False), deadline_s)
 
 
 def test_goodput_is_what_was_answered_within_the_deadline_from_when_it_was_due() -> None:
@@ -57,5 +57,21 @@ def test_too_few_answers_for_a_percentile_are_a_warning() -> None:
 
 
 def test_what_is_left_under_overload_is_compared_with_the_capacity() -> None:
-    of = Multiple.of(3, 2, report(*[Call(0, 0, 0.1, None)] * 3))
+    capacity = report(*[Call(0, 0, 0.1, None)] * 4)
+    of = Multiple.of(3, capacity, report(*[Call(0, 0, 0.1, None)] * 3), processors=2)
     assert (of.rate_per_s, of.goodput_to_capacity) == (6, 0.75)
+
+
+def test_what_the_generator_takes_beyond_what_it_took_before_is_no_capacity_any_more() -> None:
+    answered, refused = Call(0, 0, 0.1, None), Call(0, 0, 0.1, FULL)
+    capacity = report(*[answered] * 4, cpu_ms=50)  # 2 calls a second: a tenth of a processor
+    load = report(*[answered] * 3, *[refused] * 9, cpu_ms=100)  # 6 calls a second: six tenths
+    of = Multiple.of(3, capacity, load, processors=2)
+    assert (capacity.generator_processors, load.generator_processors) == pytest.approx((0.1, 0.6))
+    assert of.goodput_to_rest == pytest.approx(of.goodput_to_capacity / 0.75)
+    assert Multiple.of(1, load, capacity, processors=2).goodput_to_rest == 4 / 3
+
+
+def test_a_generator_that_takes_everything_makes_no_server_look_infinitely_good() -> None:
+    load = report(*[Call(0, 0, 0.1, None)] * 4, cpu_ms=2000)
+    assert Multiple.of(1, report(Call(0, 0, 0.1, None)), load, processors=1).goodput_to_rest == pytest.approx(40)

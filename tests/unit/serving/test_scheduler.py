@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 TIMEOUT_S = 20
+ANSWER_S = 0.25
 
 
 class Clock:
@@ -235,10 +236,10 @@ async def test_a_job_that_waited_is_begun_only_if_it_can_be_done_before_its_dead
     margin_s: float, runs: int
 ) -> None:
     clock = Clock()
-    scheduler, gate = Scheduler(1, 10, clock), opened()
+    scheduler, gate = Scheduler(1, 10, clock, answer_s=ANSWER_S), opened()
     async with busy(scheduler):
-        (task,) = await waiting(scheduler, gate, deadline=clock.now + 4 + margin_s)
-        clock.now += 2  # the first job takes 2 s, the next one will, too
+        (task,) = await waiting(scheduler, gate, deadline=clock.now + 6 + ANSWER_S + margin_s)
+        clock.now += 2  # the first job takes 2 s, the next one perhaps twice as long
     await ended(task)
     assert gate.runs == runs
     await scheduler.close()
@@ -300,24 +301,25 @@ class TestAdmission:
     @pytest.mark.parametrize(("short_s", "admitted"), [(0.0, True), (0.5, False)])
     async def test_goes_by_what_waits_and_what_jobs_take(self, short_s: float, *, admitted: bool) -> None:
         clock = Clock()
-        scheduler = Scheduler(1, 10, clock)
+        scheduler = Scheduler(1, 10, clock, answer_s=ANSWER_S)
         await taught(scheduler, clock, 1)
         async with busy(scheduler):
             clock.now += 0.25
-            queued = await waiting(scheduler, opened(), opened())
-            # 0.75 s until the worker is free, 2 s for those that wait, at most 2 s for the job itself.
-            deadline = clock.now + 4.75 - short_s
+            queued = await waiting(scheduler, *(opened() for _ in range(3)))
+            # 0.75 s until the worker is free, 4 s for those that wait and the job itself, 1 s times the root of their
+            # number as they may take twice as long, and the way of the answer.
+            deadline = clock.now + 0.75 + 4 + 1 * 2 + ANSWER_S - short_s
             if admitted:
                 scheduler.check(("calls",), Priority.INTERACTIVE, deadline)
                 queued += await waiting(scheduler, opened(), deadline=deadline)
-                assert scheduler.depth == 3
+                assert scheduler.depth == 4
             else:
                 with pytest.raises(WouldBeLate) as caught:
                     await ask(scheduler, opened(), deadline)
                 assert caught.value.retry_after_s == 0.5
-                assert caught.value.metadata == {"waitMs": "2750", "maxWaitMs": "2250"}
+                assert caught.value.metadata == {"waitMs": "3750", "maxWaitMs": "3250"}
                 assert scheduler.shed == {"would_be_late": 1}
-                assert scheduler.depth == 2
+                assert scheduler.depth == 3
         assert not any(isinstance(result, BaseException) for result in await ended(*queued))
         await scheduler.close()
 

@@ -14,6 +14,7 @@ from detector_grpc.bench.report import LoadReport
 from detector_grpc.cli.bench.session import Session, conclude, run
 from detector_grpc.cli.bench.setup import POSITIVE, Setup, check_calls, deadline_option, generating, seconds_option
 from detector_grpc.cli.bench.tables import show_overload
+from detector_grpc.serving.cpu import cpu_limit
 
 
 @click.command()
@@ -35,11 +36,11 @@ def overload(setup: Setup, *, clients: int, times: tuple[float, ...], seconds: f
     A closed loop says how many calls per second the server can answer; then calls come at multiples of that, as from
     callers who do not know of each other. Goodput is what is answered within the deadline, counted from when a call was
     due. Where generator and server share processors, the capacity is lower under the open loops by what the generator
-    takes, which is printed.
+    takes; goodput is compared with that, too.
 
     PICTURES are picture files, and folders of them, which are sent by turns; without any it is a bundled one.
     """
-    window, deadline_s = Window(setup.warm_up_s, seconds), deadline_ms / 1e3
+    window, deadline_s, processors = Window(setup.warm_up_s, seconds), deadline_ms / 1e3, cpu_limit()
 
     async def work(session: Session) -> OverloadReport:
         def load() -> Load:
@@ -58,8 +59,10 @@ def overload(setup: Setup, *, clients: int, times: tuple[float, ...], seconds: f
             arrivals_s = poisson(rate_per_s, window.whole_s, setup.seed)
             async with session.shown(f"{each:g} times as much", window.whole_s):
                 measured = await load().open_loop(arrivals_s, session.most_unanswered)
-            multiples.append(Multiple.of(each, capacity.answered_per_s, LoadReport.of(measured, deadline_s)))
-        return OverloadReport(clients, capacity.answered_per_s, capacity, tuple(multiples), session.stop.is_set())
+            multiples.append(Multiple.of(each, capacity, LoadReport.of(measured, deadline_s), processors))
+        return OverloadReport(
+            clients, capacity.answered_per_s, capacity, processors, tuple(multiples), session.stop.is_set()
+        )
 
     first, report = run(setup, work)
     conclude(

@@ -116,12 +116,14 @@ def show_overload(out: Console, report: OverloadReport) -> None:
     columns = [f"{run.times:g} times" for run in report.multiples]
     table = plain_table("", f"{report.clients} clients", *columns)
     loads = [report.capacity, *(run.load for run in report.multiples)]
-    shares = ["", *(f"{run.goodput_to_capacity:.2f}" for run in report.multiples)]
+    to_capacity = (f"{run.goodput_to_capacity:.2f}" for run in report.multiples)
+    to_rest = (f"{run.goodput_to_rest:.2f}" for run in report.multiples)
     table.add_row("calls per second", *(f"{load.calls_per_s:.1f}" for load in loads))
     table.add_row(
         f"goodput, within {report.capacity.deadline_ms:g} ms", *(f"{load.goodput_per_s:.1f}" for load in loads)
     )
-    table.add_row("goodput / capacity", *shares)
+    table.add_row("goodput / capacity", "", *to_capacity)
+    table.add_row("  less what the generator takes", "", *to_rest)
     table.add_row("answered late", *(str(load.late) for load in loads))
     table.add_row("failed", *(str(sum(load.failed.values())) for load in loads))
     for name in dict.fromkeys(name for load in loads for name in load.failed):
@@ -137,6 +139,7 @@ def show_overload(out: Console, report: OverloadReport) -> None:
         table.add_row(f"{name}: p50", *(ms(of.p50_ms if of else None) for of in durations))
         table.add_row("  p99", *(ms(of.p99_ms if of else None) for of in durations))
     table.add_row("generator, CPU-ms per call", *(f"{load.cpu_ms_per_call:.2f}" for load in loads))
+    table.add_row(f"  of {report.processors} processors", *(f"{load.generator_processors:.2f}" for load in loads))
     out.print(table)
     for load, name in zip(loads, [f"{report.clients} clients", *columns], strict=True):
         for warning in load.warnings:
