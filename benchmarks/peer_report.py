@@ -77,16 +77,15 @@ def plot(comparison: Comparison) -> Figure:
     added = {name: _spread(comparison.added_ms(rounds)) for name, rounds in comparison.whole().items()}
     _bars(costs, "CPU beyond the bare loop, ms a picture", added)
     for name, rounds in comparison.whole().items():
-        loops = list(zip(*(each.closed for each in rounds), strict=True))
-        rates = [statistics.median(load.answers_per_s for load in loop) for loop in loops]
-        latency.plot(rates, [statistics.median(load.p99_ms for load in loop) for loop in loops], "o-", label=name)
-    clients = ", ".join(str(load.clients) for load in rounds[0].closed)
-    latency.set(title=f"{clients} clients", xlabel="answers a second", ylabel="p99, ms", xlim=(0, None), yscale="log")
+        loads = list(zip(*(each.equal for each in rounds), strict=True))
+        rates = [statistics.median(load.calls_per_s for load in each) for each in loads]
+        latency.plot(rates, [statistics.median(load.p99_ms for load in each) for each in loads], "o-", label=name)
+    latency.set(title="p99 of the latency, ms", xlabel="calls a second", xlim=(0, None), yscale="log")
     latency.yaxis.set_major_formatter("{x:g}")
     latency.yaxis.set_minor_formatter("{x:g}")
     latency.legend()
     shares = {name: _spread(_shares(rounds)) for name, rounds in comparison.rounds.items()}
-    _bars(goodput, f"goodput / capacity, at {comparison.times:g} times the bare loop", shares)
+    _bars(goodput, "goodput / capacity under overload", shares)
     for axes in (costs, latency, goodput):
         axes.grid(alpha=0.3)
     return figure
