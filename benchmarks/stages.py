@@ -1,7 +1,7 @@
 """What each stage of a picture's way costs: processor time of one thread, milliseconds, median.
 
-The stages are run one after the other as the pipeline runs them, in turns with the pipeline itself, whose last column is
-what all of them cost together, with what holds them together. Run it in two checkouts in turns to compare these.
+The stages are run one after the other, as the pipeline runs them, in turns with the pipeline itself; what that costs
+beyond all of them together is what holds them together. To compare two checkouts, run it in them in turns.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ def stages(spec: ModelSpec, session: Session, data: bytes) -> list[float]:
     clock.append(time.thread_time())
     letterbox.to_image(kept.xyxy)
     clock.append(time.thread_time())
-    return [(after - before) * 1e3 for before, after in zip(clock, clock[1:], strict=False)]
+    return [(after - before) * 1e3 for before, after in pairwise(clock)]
 
 
 def pipeline_ms(pipeline: Pipeline, data: bytes) -> float:
