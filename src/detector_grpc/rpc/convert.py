@@ -143,6 +143,8 @@ def _image(image: image_pb2.Image, violations: list[Violation]) -> Image | None:
 
 def requested_options(options: detection_pb2.DetectOptions, violations: list[Violation]) -> RequestedOptions:
     """The options that a caller asks for; adds what is wrong with them to `violations`."""
+    if not options.ListFields():
+        return RequestedOptions()
 
     def checked(name: str, value: float) -> float:
         if not 0 <= value <= 1:  # false for NaN, too
