@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from detector_grpc._gen.detector.v1 import detector_service_pb2
     from detector_grpc.client.options import DetectOptions
     from detector_grpc.client.results import DetectionResult
+    from detector_grpc.client.stream.values import Mode
 
     _Requests: TypeAlias = Sequence[detector_service_pb2.DetectRequest]
     _Method: TypeAlias = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
@@ -101,9 +102,9 @@ class BareDetector:
             return CallFailed.of(error)
         return None
 
-    async def open_stream(self, number: int) -> BareStream:
-        """Opens the LATEST stream of this number, and waits until the server has taken it on."""
-        config = config_message(self._calls.model, self._calls.version, "latest", None, None)
+    async def open_stream(self, number: int, mode: Mode = "latest") -> BareStream:
+        """Opens the stream of this number, and waits until the server has taken it on."""
+        config = config_message(self._calls.model, self._calls.version, mode, None, None)
         config.options.CopyFrom(detection_pb2.DetectOptions(**self._options))
         method = self._channels[number % len(self._channels)].stream_stream(
             STREAM_DETECT,

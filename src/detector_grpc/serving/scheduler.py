@@ -37,7 +37,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown, WouldBeLate
-from detector_grpc.serving.cpu import stand_back
+from detector_grpc.serving.cpu import BATCH_WORK, WORK, stand_back
 from detector_grpc.serving.service_time import ServiceTime
 from detector_grpc.serving.turns import Turns
 
@@ -100,8 +100,8 @@ class Scheduler:
         self._answer_s = answer_s
         self._clock = clock
         self._threads = {
-            Priority.INTERACTIVE: ThreadPoolExecutor(workers, "worker"),
-            Priority.BATCH: ThreadPoolExecutor(workers, "batch-worker", initializer=stand_back),
+            Priority.INTERACTIVE: ThreadPoolExecutor(workers, "worker", stand_back, (WORK,)),
+            Priority.BATCH: ThreadPoolExecutor(workers, "batch-worker", stand_back, (BATCH_WORK,)),
         }
         self._waiting = {priority: Turns[_Job]() for priority in Priority}
         self._unfinished: set[_Job] = set()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from detector_grpc.serving.cpu import cpu_limit
+from detector_grpc.serving.cpu import cpu_limit, stand_back
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,3 +75,16 @@ def test_where_there_is_no_affinity_the_machine_counts(
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: count)
     assert cpu_limit(tmp_path) == (count or 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own only there")
+@pytest.mark.parametrize(("before", "after"), [(3, 8), (16, 19)])
+def test_a_thread_stands_back_from_where_it_is_as_far_as_there_is_room(before: int, after: int) -> None:
+    def stood_back() -> int:
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, before)
+        stand_back(5)
+        return os.getpriority(os.PRIO_PROCESS, thread)
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(stood_back).result() == after
