@@ -11,6 +11,8 @@ from pathlib import Path
 # As `nice` counts: about a tenth of the time of a thread that has not stood back, where both want all of it.
 _STOOD_BACK = 10
 
+_this_thread = threading.local()
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -30,8 +32,14 @@ def cpu_limit(cgroup: Path = CGROUP) -> int:
 
 def stand_back() -> None:
     """Has the system prefer all other threads of the process to the calling one, where it can tell them apart."""
+    _this_thread.stands_back = True
     if sys.platform == "linux":  # elsewhere the number of a thread means nothing to it
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _STOOD_BACK)
+
+
+def has_stood_back() -> bool:
+    """Whether the calling thread has called `stand_back`."""
+    return getattr(_this_thread, "stands_back", False)
 
 
 def _quota(cgroup: Path) -> float | None:
