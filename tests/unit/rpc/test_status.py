@@ -43,6 +43,7 @@ SAMPLES: list[DetectorError] = [
     errors.TooManyRequests(128),
     errors.TooManyStreams(32),
     errors.ShuttingDown(),
+    errors.EngineGone(),
     errors.DeadlineExpired(0.5),
     errors.WouldBeLate(2.0, 0.5),
     errors.ReceiveTimeout(30),
