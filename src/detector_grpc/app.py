@@ -134,7 +134,7 @@ async def _serve(settings: Settings, output: Output) -> None:
     loader = Loader(
         registry,
         sources,
-        open_file(settings),
+        open_file(settings, lambda: scheduler.interactive),
         limits.max_pixels,
         workers(settings),
         detector.until_unused,

@@ -15,9 +15,10 @@ from detector_grpc.serving.batching import BatchingSession
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.gpu import providers
 from detector_grpc.serving.gpu.providers import GPU_PROVIDERS, GpuOptions
+from detector_grpc.serving.parallelism import AdaptiveSession, Parallelism
 from detector_grpc.serving.remote.session import RemoteSession
 from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
-from detector_grpc.serving.session import OnnxFile, OnnxSession
+from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile, OnnxSession
 from detector_grpc.setting_sections import LOOPBACK
 from detector_grpc.settings import address
 
@@ -110,15 +111,23 @@ def no_models(settings: Settings) -> str:
     return f"there are no models: {repository} has no <model>/<version>/{MODEL_FILE}{found}"
 
 
-def open_file(settings: Settings) -> Callable[[Path], OnnxFile]:
-    """Opens a model file, to be run as the settings say."""
-    return partial(OnnxFile, open_session=_open_session(settings))
+def open_file(settings: Settings, in_flight: Callable[[], int] | None = None) -> Callable[[Path], OnnxFile]:
+    """Opens a model file, to be run as the settings say.
+
+    Args:
+        settings: They.
+        in_flight: Number of pictures that are being looked at and that somebody waits for, by which runs get more than
+            one thread. None: none does.
+    """
+    return partial(OnnxFile, open_session=_open_session(settings, in_flight))
 
 
-def _open_session(settings: Settings) -> Callable[[Model], Session]:
-    runtime, gpu = settings.runtime, settings.gpu
+def _open_session(settings: Settings, in_flight: Callable[[], int] | None) -> Callable[[Model], Session]:
+    runtime, gpu, threads = settings.runtime, settings.gpu, intra_op_threads(settings)
     if runtime.engine is not None:
         return partial(RemoteSession, runtime.engine, runtime.provider)
+    if runtime.provider == CPU_PROVIDER and in_flight is not None and threads > 1:
+        return partial(AdaptiveSession, parallelism=Parallelism(threads, workers(settings), in_flight))
     if runtime.provider not in GPU_PROVIDERS:
         return partial(OnnxSession, provider=runtime.provider)
     return lambda model: BatchingSession(open_engines(settings)(model), gpu.max_batch, gpu.max_delay_s)
@@ -138,6 +147,11 @@ def workers(settings: Settings, processes: int = 1) -> int:
     runtime, gpu = settings.runtime, settings.gpu
     batched = len(gpu.devices) * gpu.engines * gpu.max_batch if runtime.provider in GPU_PROVIDERS else 0
     return runtime.workers or max(1, cpu_limit() // processes) + math.ceil(batched / processes)
+
+
+def intra_op_threads(settings: Settings) -> int:
+    """Most threads of the model for one picture: as set, else as many as there are processors for this process."""
+    return settings.runtime.intra_op_threads or min(workers(settings), cpu_limit())
 
 
 def tls_files(settings: Settings) -> TlsFiles | None:

@@ -87,6 +87,13 @@ class RuntimeSettings(Section):
         description="Pictures looked at at once. 0: one per processor that this process may use, and on GPUs as many "
         "more as are in their batches.",
     )
+    intra_op_threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Threads of the model for one picture on the CPU, while no more than half of the workers have one; "
+        "else each gets one thread. 0: one per processor that this process may use. 1: one, always.",
+    )
     engine: Path | None = Field(
         None,
         description="Socket of an engine process, which runs the models for all servers of this machine. Unset: this "

@@ -13,6 +13,8 @@ from pathlib import Path
 WORK, BATCH_WORK = 4, 14
 _MOST_NICE = 19
 
+_this_thread = threading.local()
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -32,10 +34,16 @@ def cpu_limit(cgroup: Path = CGROUP) -> int:
 
 def stand_back(steps: int) -> None:
     """Has the system prefer threads that did not stand back as far to the calling one, where it can tell them apart."""
+    _this_thread.steps = steps
     if sys.platform == "linux":  # elsewhere the number of a thread means nothing to it
         thread = threading.get_native_id()
         nice = os.getpriority(os.PRIO_PROCESS, thread)
         os.setpriority(os.PRIO_PROCESS, thread, min(nice + steps, _MOST_NICE))
+
+
+def is_batch_thread() -> bool:
+    """Whether the calling thread has stood back as far as those of batch work do."""
+    return getattr(_this_thread, "steps", 0) >= BATCH_WORK
 
 
 def _quota(cgroup: Path) -> float | None:

@@ -116,6 +116,11 @@ class Scheduler:
         """Number of jobs that wait."""
         return sum(map(len, self._waiting.values()))
 
+    @property
+    def interactive(self) -> int:
+        """Number of interactive jobs that run; any thread may ask."""
+        return len(self._running[Priority.INTERACTIVE])
+
     def check(self, flow: Flow, priority: Priority, deadline: float | None) -> None:
         """Whether a job would be taken now; a caller who is refused need not send it.
 

@@ -29,6 +29,13 @@ NOT_INSTALLED = (
 # Where weights are looked for that lie beside the model file, since that is handed over as bytes.
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
+# Where weights are written to, beside the model file.
+_WRITTEN_WEIGHTS = "session.optimized_model_external_initializers_file_name"
+
+# Microseconds for which the threads of a run that have nothing to do go on looking for more before they sleep. Without,
+# each operator waits for them to wake up; for as long as ONNX Runtime itself lets them, they take time from others.
+_SPIN_DURATION_US, _SPIN_US = "session.intra_op.spin_duration_us", "200"
+
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -145,8 +152,7 @@ def import_onnxruntime() -> Any:  # noqa: ANN401 - a module without types
 class OnnxSession:
     """A model in ONNX Runtime.
 
-    One session is shared by all workers, each running on its own thread (`intra_op_threads=1`): on CPUs that gives the
-    most pictures per second, and the weights are in memory once.
+    One session is shared by all workers; `parallelism` says with how many threads.
 
     Args:
         model: The model.
@@ -172,11 +178,7 @@ class OnnxSession:
         if provider not in ort.get_available_providers():
             available = ", ".join(ort.get_available_providers())
             raise ModelInvalid(f"{provider} is not available in this ONNX Runtime; it has {available}")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = intra_op_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors; warnings about unused initialisers are nobody's business
-        options.add_session_config_entry(_WEIGHTS_FOLDER, str(model.path.parent))
+        options = _options(ort, model, intra_op_threads)
         if not optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -244,6 +246,37 @@ class OnnxFile:
     def close(self) -> None:
         """See ModelFile."""
         self._session.close()
+
+
+def optimise(model: Model, folder: Path) -> Model:
+    """Writes what ONNX Runtime makes of a model for the processors of this machine, its weights in a file beside it.
+
+    Returns:
+        The same model, to be opened with `optimised=False` while the folder is there.
+
+    Raises:
+        ModelInvalid: It is no valid model, or cannot be written.
+    """
+    ort = import_onnxruntime()
+    path = folder / "model.onnx"
+    options = _options(ort, model)
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry(_WRITTEN_WEIGHTS, "weights")
+    try:
+        ort.InferenceSession(model.content, options, providers=[CPU_PROVIDER])
+        return Model(path, path.read_bytes())
+    except Exception as error:
+        raise ModelInvalid(f"{model.path}: ONNX Runtime cannot optimise it: {error}") from error
+
+
+def _options(ort: Any, model: Model, intra_op_threads: int = 1) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; warnings about unused initialisers are nobody's business
+    options.add_session_config_entry(_WEIGHTS_FOLDER, str(model.path.parent))
+    options.add_session_config_entry(_SPIN_DURATION_US, _SPIN_US)
+    return options
 
 
 def _info(value: Any) -> TensorInfo:  # noqa: ANN401 - onnxruntime has no types

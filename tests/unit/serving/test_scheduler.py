@@ -536,6 +536,21 @@ async def batch_job(scheduler: Scheduler, gate: Gate) -> object:
     return await scheduler.submit_chosen(lambda: gate, ("batch",), Priority.BATCH)
 
 
+async def test_interactive_jobs_that_run_are_counted_and_no_others() -> None:
+    scheduler = Scheduler(2, 10)
+    recording = Gate()
+    task = asyncio.create_task(batch_job(scheduler, recording))
+    await recording.began()
+    assert scheduler.interactive == 0
+    async with busy(scheduler):
+        waiting = asyncio.create_task(ask(scheduler, opened()))
+        await turn()
+        assert scheduler.interactive == scheduler.workers
+    recording.open()
+    await asyncio.gather(task, waiting)
+    assert scheduler.interactive == 0
+
+
 async def test_interactive_work_never_waits_for_batch_work() -> None:
     scheduler = Scheduler(2, 10)
     gates = [Gate() for _ in range(4)]
