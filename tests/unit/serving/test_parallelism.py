@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,14 +175,18 @@ def test_both_sessions_have_the_same_weights_in_memory_and_their_file_is_gone(
 def test_threads_of_wide_runs_stand_back_for_the_event_loop_as_workers_do(
     open_adaptive: Callable[..., AdaptiveSession],
 ) -> None:
-    def threads() -> set[int]:
-        return {int(thread.name) for thread in Path("/proc/self/task").iterdir()}
+    def threads() -> dict[int, int]:
+        found = {}
+        for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
+            with suppress(ProcessLookupError):  # it has just ended
+                found[thread] = os.getpriority(os.PRIO_PROCESS, thread)
+        return found
 
     before = threads()
     open_adaptive(lambda: 1)
-    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    made = [os.getpriority(os.PRIO_PROCESS, thread) - own for thread in threads() - before]
-    assert made == [WORK] * (THREADS - 1)
+    made = [nice for thread, nice in threads().items() if thread not in before]
+    assert len(made) >= THREADS - 1  # the one on which the session was opened may not have ended
+    assert set(made) == {before[threading.get_native_id()] + WORK}
 
 
 def test_where_nothing_can_be_written_each_session_has_weights_of_its_own(
