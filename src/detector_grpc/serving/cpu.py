@@ -41,10 +41,9 @@ def stand_back(steps: int) -> None:
         os.setpriority(os.PRIO_PROCESS, thread, min(nice + steps, _MOST_NICE))
 
 
-def does_batch_work() -> bool:
-    """Whether the calling thread has stood back as far as batch work does."""
-    steps: int = getattr(_this_thread, "steps", 0)
-    return steps >= BATCH_WORK
+def is_batch_thread() -> bool:
+    """Whether the calling thread has stood back as far as those of batch work do."""
+    return getattr(_this_thread, "steps", 0) >= BATCH_WORK
 
 
 def _quota(cgroup: Path) -> float | None:

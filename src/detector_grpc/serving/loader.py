@@ -220,6 +220,7 @@ class Loader:
                 )
             warm_up(loaded.pipeline, self._workers)
             failed.pop_all()
+        give_back()
         return stamp, loaded
 
     async def _free(self, loaded: LoadedModel) -> None:

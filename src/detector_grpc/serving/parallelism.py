@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector_grpc.errors import ModelInvalid
-from detector_grpc.serving.cpu import does_batch_work
+from detector_grpc.serving.cpu import WORK, is_batch_thread, stand_back
 from detector_grpc.serving.session import CPU_PROVIDER, OnnxSession, optimise
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Parallelism:
 
     @contextmanager
     def place(self) -> Iterator[bool]:
-        """Around a run of the calling thread: whether it may be wide. Batch work never may."""
-        crowded = does_batch_work() or self._in_flight() > self._few
+        """Around a run of the calling thread: whether it may be wide. One of batch work never may."""
+        crowded = is_batch_thread() or self._in_flight() > self._few
         wide = not crowded and self._places.acquire(blocking=False)
         try:
             yield wide
@@ -73,7 +74,9 @@ class AdaptiveSession:
 
     def __init__(self, model: Model, parallelism: Parallelism) -> None:
         self._parallelism = parallelism
-        self._narrow, self._wide = _open_sharing(model, (1, parallelism.threads))
+        # The threads that ONNX Runtime makes stand back as far as the one that it makes them on.
+        with ThreadPoolExecutor(1, initializer=stand_back, initargs=(WORK,)) as like_a_worker:
+            self._narrow, self._wide = like_a_worker.submit(_open_sharing, model, (1, parallelism.threads)).result()
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See Session."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from detector_grpc.errors import InferenceFailed, ModelInvalid
-from detector_grpc.serving.cpu import BATCH_WORK, stand_back
+from detector_grpc.serving.cpu import BATCH_WORK, WORK, stand_back
 from detector_grpc.serving.parallelism import AdaptiveSession, Parallelism
 from detector_grpc.serving.session import CPU_PROVIDER, Model, OnnxSession
 
@@ -61,11 +64,11 @@ def test_a_run_that_fails_gives_its_place_back() -> None:
     assert is_wide(parallelism)
 
 
-def test_a_thread_that_stands_back_for_others_never_takes_their_processors() -> None:
+@pytest.mark.parametrize(("steps", "wide"), [(WORK, True), (BATCH_WORK, False)])
+def test_batch_work_never_takes_the_processors_of_other_work(steps: int, *, wide: bool) -> None:
     parallelism = Parallelism(THREADS, WORKERS, lambda: 0)
-    with ThreadPoolExecutor(1, initializer=stand_back, initargs=(BATCH_WORK,)) as batch:
-        assert batch.submit(is_wide, parallelism).result() is False
-    assert is_wide(parallelism)
+    with ThreadPoolExecutor(1, initializer=stand_back, initargs=(steps,)) as thread:
+        assert thread.submit(is_wide, parallelism).result() is wide
 
 
 @pytest.fixture
@@ -166,6 +169,24 @@ def test_both_sessions_have_the_same_weights_in_memory_and_their_file_is_gone(
     mapped = mapped_weights() - before
     assert len({inode for inode, _ in mapped}) == 1
     assert set(mapped.values()) == {2}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads do not stand back")
+def test_threads_of_wide_runs_stand_back_for_the_event_loop_as_workers_do(
+    open_adaptive: Callable[..., AdaptiveSession],
+) -> None:
+    def threads() -> dict[int, int]:
+        found = {}
+        for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
+            with suppress(ProcessLookupError):  # it has just ended
+                found[thread] = os.getpriority(os.PRIO_PROCESS, thread)
+        return found
+
+    before = threads()
+    open_adaptive(lambda: 1)
+    made = [nice for thread, nice in threads().items() if thread not in before]
+    assert len(made) >= THREADS - 1  # the one on which the session was opened may not have ended
+    assert set(made) == {before[threading.get_native_id()] + WORK}
 
 
 def test_where_nothing_can_be_written_each_session_has_weights_of_its_own(
