@@ -34,7 +34,7 @@ _WRITTEN_WEIGHTS = "session.optimized_model_external_initializers_file_name"
 
 # Microseconds for which the threads of a run that have nothing to do go on looking for more before they sleep. Without,
 # each operator waits for them to wake up; for as long as ONNX Runtime itself lets them, they take time from others.
-_SPIN_DURATION_US, _SPIN_US = "session.intra_op.spin_duration_us", "200"
+_SPIN_DURATION_US, _SPIN_US = "session.intra_op.spin_duration_us", "20"
 
 _DTYPES = {
     "tensor(float)": "float32",
