@@ -114,7 +114,8 @@ class GpuSettings(Section):
     )
     max_batch: int = Field(16, ge=1, le=1024, description="Most pictures in a batch.")
     max_delay_s: Seconds = Field(
-        0.0, description="Seconds that a picture waits for others to make a batch with, while the GPU has nothing to do."
+        0.0,
+        description="Seconds that a picture waits for others to make a batch with, while the GPU has nothing to do.",
     )
     graphs: bool = Field(
         default=False,
