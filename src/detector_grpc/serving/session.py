@@ -149,6 +149,18 @@ def import_onnxruntime() -> Any:  # noqa: ANN401 - a module without types
     return onnxruntime
 
 
+def check_provider(provider: str) -> None:
+    """Refuses an execution provider that the installed ONNX Runtime does not have.
+
+    Raises:
+        ModelInvalid: It has others.
+        SetupInvalid: None is installed.
+    """
+    available = import_onnxruntime().get_available_providers()
+    if provider not in available:
+        raise ModelInvalid(f"{provider} is not available in this ONNX Runtime; it has {', '.join(available)}")
+
+
 class OnnxSession:
     """A model in ONNX Runtime.
 
@@ -175,9 +187,7 @@ class OnnxSession:
         optimised: bool = True,
     ) -> None:
         ort = import_onnxruntime()
-        if provider not in ort.get_available_providers():
-            available = ", ".join(ort.get_available_providers())
-            raise ModelInvalid(f"{provider} is not available in this ONNX Runtime; it has {available}")
+        check_provider(provider)
         options = _options(ort, model, intra_op_threads)
         if not optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

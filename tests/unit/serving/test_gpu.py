@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from support.host_gpu import HostMemory
@@ -118,11 +119,19 @@ def test_tensorrt_keeps_what_it_has_built_where_it_is_told(model: Model) -> None
     assert providers._tensorrt(options(TENSORRT), model)["trt_engine_cache_enable"] == "0"
 
 
+def test_a_provider_that_onnx_runtime_does_not_have_is_refused_with_those_that_it_has(model: Model) -> None:
+    with pytest.raises(
+        ModelInvalid, match=f"{TENSORRT} is not available in this ONNX Runtime; it has .*{CPU_PROVIDER}"
+    ):
+        providers.open_engines(options(TENSORRT), model)
+
+
 def test_without_a_driver_the_operator_is_told(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> ctypes.CDLL:
         raise OSError(name)
 
     memory._driver.cache_clear()
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU_PROVIDER])
     monkeypatch.setattr(memory.ctypes, "CDLL", missing)
     with pytest.raises(ModelInvalid, match="GPU 0 cannot be used: there is no NVIDIA driver"):
         providers.open_engines(options(CUDA), model)

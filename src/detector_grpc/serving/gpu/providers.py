@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from detector_grpc.errors import ModelInvalid
 from detector_grpc.serving.gpu.engine import BoundEngine
 from detector_grpc.serving.gpu.memory import CudaFailed, CudaMemory
-from detector_grpc.serving.session import OnnxSession, import_onnxruntime
+from detector_grpc.serving.session import OnnxSession, check_provider, import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,8 @@ def open_engines(gpu: GpuOptions, model: Model) -> Sequence[BoundEngine]:
     Raises:
         ModelInvalid: It is no valid ONNX model, the provider is not there, or a GPU is not.
     """
-    ort = import_onnxruntime()
-    ort.preload_dlls()  # those of CUDA that come as Python packages
+    check_provider(gpu.provider)
+    import_onnxruntime().preload_dlls()  # those of CUDA that come as Python packages
     options = _tensorrt(gpu, model) if gpu.provider == TENSORRT else _cuda(gpu)
     return [
         BoundEngine(model, gpu.provider, {"device_id": str(device), **options}, _memory(device))
