@@ -1,0 +1,54 @@
+"""What is watched: the features of an observation, in the words in which people are told of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Of observations on the wire, and of references in files; raised whenever a feature changes its meaning or its place.
+SCHEMA = 1
+
+
+class Feature(NamedTuple):
+    """One number of an observation.
+
+    Attributes:
+        name: Its name, the same everywhere.
+        words: What people call it.
+        least_change: Mean change, in its own unit, below which nobody would speak of another world, however steady the
+            feature was before: about what a person sees in two pictures side by side.
+    """
+
+    name: str
+    words: str
+    least_change: float
+
+
+FEATURES = (
+    Feature("brightness", "brightness", 12.0),
+    Feature("contrast", "contrast", 7.0),
+    Feature("saturation", "saturation", 0.06),
+    Feature("redness", "redness", 4.0),
+    Feature("blueness", "blueness", 4.0),
+    Feature("upper_light", "light from above", 12.0),
+    Feature("left_light", "light from the left", 12.0),
+    Feature("edge_upright", "uprightness of edges", 0.12),
+    Feature("edge_slant", "slant of edges", 0.12),
+    Feature("sharpness", "sharpness", 0.7),
+    Feature("noise", "noise", 1.0),
+    Feature("blockiness", "blockiness", 0.25),
+    Feature("aspect", "aspect ratio", 0.1),
+    Feature("size", "picture side", 32.0),
+    Feature("detections", "detections per picture", 0.5),
+    Feature("confidence", "mean confidence", 0.08),
+    Feature("confidence_spread", "spread of confidence", 0.06),
+    Feature("uncertain", "share of uncertain boxes", 0.2),
+    Feature("box_size", "box size", 0.05),
+    Feature("box_x", "place of boxes from the left", 0.08),
+    Feature("box_y", "place of boxes from the top", 0.08),
+)
+NAMES = tuple(feature.name for feature in FEATURES)
+
+# The classes of all boxes, which are no number of a picture, and have the Jensen-Shannon distance to the reference.
+CLASS_MIX = Feature("class_mix", "mix of classes", 0.2)
+
+WATCHED = (*FEATURES, CLASS_MIX)

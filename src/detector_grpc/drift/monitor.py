@@ -1,0 +1,141 @@
+"""All that is watched: the series of every version, and of each group of its streams. Bounded in every direction."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from detector_grpc.drift.features import NAMES
+from detector_grpc.drift.series import Series, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from detector_grpc.drift.observation import Observation
+
+# Enough for hundreds of cameras that are looked at twice a minute: a few minutes make a block.
+GROUP_SHAPE = Shape(block=6, first=12, hourly=5, window=3)
+
+# Of what comes at once, so many seconds' worth is taken.
+_BURST_S = 10.0
+
+# Observations of another file of a version are put aside for so long after the latest one of the present file: while
+# replicas are replaced one after the other, both are there.
+_BOTH_FILES_S = 60.0
+
+# Why observations are not taken.
+REASONS = ("too_many", "too_many_versions", "not_finite", "other_file")
+
+
+class Watched(NamedTuple):
+    """Name of a version, as servers resolved it."""
+
+    model: str
+    version: str
+
+
+class Bounds(NamedTuple):
+    """How much is watched at most.
+
+    Attributes:
+        versions: Versions.
+        groups: Groups of each version; of those beyond, the one that was silent for longest is forgotten.
+        per_s: Observations a second of each version.
+    """
+
+    versions: int = 32
+    groups: int = 1000
+    per_s: float = 100.0
+
+
+class VersionMonitor:
+    """One version.
+
+    Attributes:
+        digest: Digest of the model file that is watched.
+        series: All of its observations.
+        groups: Those of each group of streams, the one that was silent for longest first.
+    """
+
+    def __init__(self, digest: str, shape: Shape, group_shape: Shape, bounds: Bounds) -> None:
+        self.digest = digest
+        self.series = Series(shape)
+        self.groups: OrderedDict[str, Series] = OrderedDict()
+        self._group_shape = group_shape
+        self._bounds = bounds
+        self._budget = bounds.per_s * _BURST_S
+        self._latest_s = -math.inf
+
+    def is_present(self, digest: str, now_s: float) -> bool:
+        """Whether observations of this file are to be taken in."""
+        return digest == self.digest or now_s - self._latest_s > _BOTH_FILES_S
+
+    def may_take(self, count: int, now_s: float) -> int:
+        """How many of so many observations may be taken in now."""
+        passed_s = min(max(now_s - self._latest_s, 0.0), _BURST_S)
+        self._latest_s = now_s
+        self._budget = min(self._budget + passed_s * self._bounds.per_s, self._bounds.per_s * _BURST_S)
+        taken = min(count, int(self._budget))
+        self._budget -= taken
+        return taken
+
+    def add(self, observation: Observation, now_s: float) -> None:
+        """Takes one in."""
+        self.series.add(observation, now_s)
+        if observation.group:
+            series = self.groups.pop(observation.group, None) or Series(self._group_shape)
+            self.groups[observation.group] = series
+            series.add(observation, now_s)
+            if len(self.groups) > self._bounds.groups:
+                self.groups.popitem(last=False)
+
+
+class Monitor:
+    """Not safe for several threads at once.
+
+    Args:
+        shape: How the observations of a version are cut.
+        group_shape: How those of a group are.
+        bounds: How much is watched.
+
+    Attributes:
+        versions: What is known of each.
+    """
+
+    def __init__(self, shape: Shape, group_shape: Shape = GROUP_SHAPE, bounds: Bounds = Bounds()) -> None:  # noqa: B008
+        self._shapes = shape, group_shape
+        self._bounds = bounds
+        self.versions: dict[Watched, VersionMonitor] = {}
+
+    def add(
+        self, watched: Watched, digest: str, observations: Sequence[Observation], now_s: float
+    ) -> Mapping[str, int]:
+        """Takes in what a replica observed; says how many observations were not taken, by reason.
+
+        Args:
+            watched: The version.
+            digest: Of its model file. Another one than before is another world, whose learning begins anew.
+            observations: In the order in which they were made.
+            now_s: Now, seconds since the epoch.
+
+        Raises:
+            ValueError: An observation has another number of features.
+        """
+        if any(len(each.values) != len(NAMES) for each in observations):
+            raise ValueError(f"observations have {len(NAMES)} features")
+        version = self.versions.get(watched)
+        if version is None and len(self.versions) >= self._bounds.versions:
+            return {"too_many_versions": len(observations)}
+        if version is not None and not version.is_present(digest, now_s):
+            return {"other_file": len(observations)}
+        if version is None or version.digest != digest:
+            self.versions[watched] = version = VersionMonitor(digest, *self._shapes, self._bounds)
+        sound = [each for each in observations if not np.isinf(each.values).any()]
+        taken = version.may_take(len(sound), now_s)
+        for observation in sound[:taken]:
+            version.add(observation, now_s)
+        refused = {"not_finite": len(observations) - len(sound), "too_many": len(sound) - taken}
+        return {reason: count for reason, count in refused.items() if count}

@@ -1,0 +1,87 @@
+"""Changes of the world, for trying out whether they are noticed: what happens to cameras, done to pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.uint8]
+    Shift = Callable[[Image, float, np.random.Generator], Image]
+
+FOG_LIGHT = 200
+
+
+def night(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Less light, down to an eighth of it, and the noise of a sensor that amplifies what is left."""
+    return noise(_clipped(image * (1 - 0.875 * strength)), 0.1 * strength, rng)
+
+
+def fog(image: Image, strength: float, rng: np.random.Generator) -> Image:  # noqa: ARG001
+    """Light that is scattered on its way covers the picture, up to 80 % of it (Koschmieder 1924, at one distance)."""
+    return _clipped(image * (1 - 0.8 * strength) + FOG_LIGHT * 0.8 * strength)
+
+
+def defocus(image: Image, strength: float, rng: np.random.Generator) -> Image:  # noqa: ARG001
+    """A Gaussian blur, up to a hundredth of the width as its standard deviation."""
+    sigma_px = image.shape[1] / 100 * strength
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), np.uint8) if sigma_px > 0 else image
+
+
+def compression(image: Image, strength: float, rng: np.random.Generator) -> Image:  # noqa: ARG001
+    """JPEG, down to quality 5."""
+    quality = round(95 - 90 * strength)
+    _, file = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB), np.uint8)
+
+
+def noise(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """White noise in each channel, up to a standard deviation of 40."""
+    return _clipped(image + rng.normal(0, 40 * strength, image.shape).astype(np.float32))
+
+
+def rotation(image: Image, strength: float, rng: np.random.Generator) -> Image:  # noqa: ARG001
+    """A camera that was knocked, by up to 45 degrees; the picture keeps its size, and has no empty corners."""
+    height, width = image.shape[:2]
+    degrees = 45 * strength
+    angle = np.deg2rad(degrees)
+    needed_wh = width * np.cos(angle) + height * np.sin(angle), width * np.sin(angle) + height * np.cos(angle)
+    zoom = max(needed_wh[0] / width, needed_wh[1] / height)
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, zoom)
+    return np.asarray(cv2.warpAffine(image, turn, (width, height)), np.uint8)
+
+
+def dead(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """A camera that sends black pictures, more and more often."""
+    return np.zeros_like(image) if rng.random() < strength else image
+
+
+SHIFTS: Mapping[str, Shift] = {
+    shift.__name__: shift for shift in (night, fog, defocus, compression, noise, rotation, dead)
+}
+
+
+def replay(images: Iterable[Image], shift: str, strength: float, at: int, seed: int = 0) -> Iterator[Image]:
+    """The same pictures, changed from a moment on. A new mix of classes is no change of pictures: chain others instead.
+
+    Args:
+        images: uint8 (H, W, 3), RGB.
+        shift: Name of one of `SHIFTS`.
+        strength: From 0, nothing, to 1, what a person sees at once.
+        at: Number of the first picture that is changed, from 0.
+        seed: Of what happens by chance.
+    """
+    rng = np.random.default_rng(seed)
+    for number, image in enumerate(images):
+        yield image if number < at else SHIFTS[shift](image, strength, rng)
+
+
+def _clipped(image: NDArray[Any]) -> Image:
+    clipped: Image = np.clip(image, 0, 255).astype(np.uint8)
+    return clipped
