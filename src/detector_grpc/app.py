@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import uvloop
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from detector_grpc.configured import default_model, model_sources, no_models, open_file, tls_files, workers
 from detector_grpc.errors import SetupInvalid, ShuttingDown
@@ -26,6 +26,7 @@ from detector_grpc.interceptors.messages import MAX_NAMES_BYTES, MessagesInterce
 from detector_grpc.interceptors.metrics import Metrics
 from detector_grpc.interceptors.shadow import Shadow, ShadowLimits
 from detector_grpc.json_log import logging_to_stderr
+from detector_grpc.metrics_server import metrics_server
 from detector_grpc.rpc.copy_sender import CopySender
 from detector_grpc.rpc.detector_service import DetectorService
 from detector_grpc.rpc.server import AdminServer, DetectorServer
@@ -46,7 +47,7 @@ from detector_grpc.settings import address, read_token
 from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from detector_grpc.interceptors.around import AroundInterceptor
@@ -169,7 +170,7 @@ async def _serve(settings: Settings, output: Output) -> None:
         reflection=settings.server.reflection,
     )
     host, admin_host, tls = settings.server.host, settings.server.admin_host, tls_files(settings)
-    with _metrics_server(host, settings.server.metrics_port, collectors) as metrics_port:
+    with metrics_server(host, settings.server.metrics_port, "DETECTOR_SERVER_METRICS_PORT", collectors) as metrics_port:
         port = server.bind(address(host, settings.server.port), tls)
         admin_port = admin.bind(address(admin_host, settings.server.admin_port), tls)
         await server.start()
@@ -242,22 +243,6 @@ async def _load(loader: Loader, poller: Poller | None) -> None:
         gc.freeze()  # what start-up made stays for good; collections need not look at it again
         if poller is not None:
             await poller.run()
-
-
-@contextlib.contextmanager
-def _metrics_server(host: str, port: int, collectors: CollectorRegistry) -> Iterator[int]:
-    try:
-        server, thread = start_http_server(port, host, collectors)
-    except OSError as error:
-        raise SetupInvalid(
-            [f"cannot listen on {address(host, port)} for metrics (DETECTOR_SERVER_METRICS_PORT): {error.strerror}"]
-        ) from error
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _resume_key(file: Path | None) -> bytes:

@@ -16,6 +16,9 @@
     ├── TrackingNotInstalled    the operator's fault, or the caller's: a stream asks for identities that nobody can give
     ├── ResumeTokenInvalid      the caller's fault: a stream cannot go on with this token
     ├── ResumeTokenExpired      the caller's fault: a stream cannot go on that late
+    ├── NotWatched              the caller's fault: drift of this version is not watched
+    ├── ReferenceInvalid        the caller's fault: this cannot be a reference for drift
+    ├── ReportMissing           nobody's fault: there is no report of drift yet, or cannot be one here
     ├── Unauthenticated         the caller's fault: no valid credentials
     ├── PermissionDenied        the caller's fault: credentials that do not allow this
     ├── InferenceFailed         our fault, or the model's: unexpected; the cause is in the log only
@@ -376,6 +379,29 @@ class InferenceFailed(DetectorError):
 
     def __init__(self) -> None:
         super().__init__("the model could not be run on this picture")
+
+
+class NotWatched(DetectorError):
+    """Expected. No server has told of pictures of this version, so nothing is known of their drift."""
+
+    reason = "NOT_WATCHED"
+
+    def __init__(self, model: str, version: str, watched: Iterable[str]) -> None:
+        asked = f"version {version!r} of model {model!r}" if model or version else "one version among several"
+        super().__init__(f"drift is not watched of {asked}; it is of: {listed(watched) or 'none yet'}")
+        self.resource = f"models/{model}/versions/{version}"
+
+
+class ReferenceInvalid(DetectorError):
+    """Expected. This cannot be a reference for drift; the old one stays."""
+
+    reason = "REFERENCE_INVALID"
+
+
+class ReportMissing(DetectorError):
+    """Expected. There is no report of drift."""
+
+    reason = "REPORT_MISSING"
 
 
 class ModelInvalid(DetectorError):

@@ -26,6 +26,16 @@ Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], NoDecode, _SEPARATE
 MIB = 1024 * 1024
 
 
+def _state_folder(setting: str) -> Path:
+    """Where the user's programs keep their state; what sets another place is named in the error."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise SetupInvalid([f"{setting} must be set where there is no home folder"]) from None
+    state = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"  # noqa: TID251  these are settings
+    return Path(state) / "detector-grpc"
+
+
 class Section(BaseModel):
     """Settings that belong together."""
 
@@ -251,14 +261,7 @@ class GatewaySettings(Section):
         Raises:
             SetupInvalid: It is not set, and the user has no folders.
         """
-        if self.state is not None:
-            return self.state
-        try:
-            home = Path.home()
-        except RuntimeError:
-            raise SetupInvalid(["DETECTOR_GATEWAY_STATE must be set where there is no home folder"]) from None
-        state = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"  # noqa: TID251  these are settings
-        return Path(state) / "detector-grpc" / f"gateway-{self.port}"
+        return self.state or _state_folder("DETECTOR_GATEWAY_STATE") / f"gateway-{self.port}"
 
 
 class ShadowSettings(Section):
@@ -272,6 +275,49 @@ class ShadowSettings(Section):
     token_file: Path | None = Field(
         None, description="File with the bearer token of copies, where callers must be known; of the class `infer`."
     )
+
+
+class DriftSettings(Section):
+    """Whether the world has changed; see `detector-grpc drift`."""
+
+    host: str = Field(LOOPBACK, description="Address that `drift serve` listens on; as for `server.host`.")
+    port: Port = Field(50040, description="gRPC port of `drift serve`; 0 lets the system choose.")
+    metrics_port: Port = Field(9463, description="Its Prometheus port (HTTP); 0 lets the system choose.")
+    target: str = Field(
+        "",
+        description="`host:port` of the `drift serve` that a server tells what it observes, and that the gateway asks. "
+        "Empty: nobody observes; `up` starts one and sets this.",
+    )
+    token_file: Path | None = Field(
+        None, description="File with the bearer token for it, where callers must be known; of the class `infer`."
+    )
+    sample_rate: float = Field(0.1, ge=0, le=1, description="Share of pictures and frames that are observed. 0: none.")
+    max_per_s: float = Field(
+        10.0, gt=0, le=1000, description="Most observations a second of each version in each server process."
+    )
+    first_observations: int = Field(
+        1000, ge=800, le=10_000, description="Observations of a version that become its first reference."
+    )
+    learn_days: float = Field(
+        2.0,
+        ge=0,
+        le=60,
+        description="Days after which a reference of all hours takes the place of the first one, so that dusk is no "
+        "drift. 0: never; then every time of day is compared with the first one.",
+    )
+    state: Path | None = Field(
+        None,
+        description="Folder of what `drift serve` remembers. Unset: one for its port in the user's folder for state.",
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of what is remembered.
+
+        Raises:
+            SetupInvalid: It is not set, and the user has no folders.
+        """
+        return self.state or _state_folder("DETECTOR_DRIFT_STATE") / f"drift-{self.port}"
 
 
 class TlsSettings(Section):

@@ -20,6 +20,7 @@ from detector_grpc.errors import SetupInvalid
 from detector_grpc.setting_sections import (
     LOOPBACK,
     AuthSettings,
+    DriftSettings,
     GatewaySettings,
     GpuSettings,
     LimitsSettings,
@@ -85,6 +86,12 @@ class Settings(BaseSettings):
         validation_alias="MODEL_V2_PATH",
         description="Model file to serve as version `v2` of the default model. The default is used if it exists.",
     )
+    reference_data_path: Path = Field(
+        Path("/app/data/reference_features.json"),
+        validation_alias="REFERENCE_DATA_PATH",
+        description="File of the references that drift is measured by, read at start and written when one changes. The "
+        "default is used if its folder exists, else one in the folder of `drift.state`.",
+    )
     demo: bool = Field(default=False, description="Serve the bundled detector of codes as well.")
     server: ServerSettings = ServerSettings()
     models: ModelsSettings = ModelsSettings()
@@ -94,6 +101,7 @@ class Settings(BaseSettings):
     streams: StreamsSettings = StreamsSettings()
     gateway: GatewaySettings = GatewaySettings()
     shadow: ShadowSettings = ShadowSettings()
+    drift: DriftSettings = DriftSettings()
     tls: TlsSettings = TlsSettings()
     auth: AuthSettings = AuthSettings()
 
@@ -142,6 +150,7 @@ class Settings(BaseSettings):
             "DETECTOR_SERVER_HOST": self.server.host,
             "DETECTOR_SERVER_ADMIN_HOST": self.server.admin_host,
             "DETECTOR_GATEWAY_HOST": self.gateway.host,
+            "DETECTOR_DRIFT_HOST": self.drift.host,
         }
         exposed = [f"{variable} {host}" for variable, host in hosts.items() if not _is_loopback(host)]
         if exposed and not known:

@@ -29,6 +29,8 @@ DEFAULTS = {
     "DETECTOR_SERVER_METRICS_PORT": "0",
     "DETECTOR_SERVER_ADMIN_PORT": "0",
     "DETECTOR_SERVER_DRAIN_WAIT_S": "0",
+    "DETECTOR_DRIFT_PORT": "0",
+    "DETECTOR_DRIFT_METRICS_PORT": "0",
 }
 SERVE = (sys.executable, "-m", "detector_grpc", "serve")
 
@@ -45,7 +47,7 @@ class ServerProcess:
         host: Where it listens.
         port: Its gRPC port.
         metrics_port: Its Prometheus port.
-        admin_port: Its port for orders, on the same host.
+        admin_port: Its port for orders, on the same host; 0 if it has none.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class ServerProcess:
     def wait_until_listening(self) -> None:
         listening = self.wait_for_log("listening")
         self.host, self.port = listening["host"], listening["port"]
-        self.metrics_port, self.admin_port = listening["metrics_port"], listening["admin_port"]
+        self.metrics_port, self.admin_port = listening["metrics_port"], listening.get("admin_port", 0)
 
     def log(self, message: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """Lines of the log so far that have this message and these fields."""

@@ -103,7 +103,7 @@ def test_the_sources_mix_within_a_section(write: Write, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("path", [path for path, _, _ in variables()])
 def test_every_setting_can_be_set_by_the_variable_that_is_told(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ((variable, field),) = [(variable, field) for each, variable, field in variables() if each == path]
-    values = {"log_level": "debug", "auth.mode": "open"}
+    values = {"log_level": "debug", "auth.mode": "open", "drift.sample_rate": "1", "drift.first_observations": "900"}
     values |= dict.fromkeys(("limits.max_bytes_in_flight", "gateway.max_memory_bytes"), str(512 * MIB))
     text = values.get(path, "7")
     text = "2048" if path == "limits.max_message_bytes" else text
@@ -115,7 +115,7 @@ def test_every_setting_can_be_set_by_the_variable_that_is_told(path: str, monkey
     if path.startswith("gateway.tls_"):
         for other in ("DETECTOR_GATEWAY_TLS_CERTIFICATE", "DETECTOR_GATEWAY_TLS_PRIVATE_KEY"):
             monkeypatch.setenv(other, "7")
-    if path in {"server.host", "server.admin_host", "gateway.host"}:
+    if path in {"server.host", "server.admin_host", "gateway.host", "drift.host"}:
         monkeypatch.setenv("DETECTOR_AUTH_MODE", "open")
     if path == "models.poll_s":
         monkeypatch.setenv("DETECTOR_MODELS_REPOSITORY", "/models")

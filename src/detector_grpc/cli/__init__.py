@@ -76,6 +76,7 @@ class LazyGroup(click.Group):
         "models": Lazy("models:models", "Work with models."),
         "gateway": Lazy("gateway:gateway", "Put Envoy in front of servers."),
         "traffic": Lazy("traffic:traffic", "Share traffic among versions."),
+        "drift": Lazy("drift:drift", "Know when the world has changed."),
         "health": Lazy("health:health", "Say whether a server or a gateway can answer."),
         "doctor": Lazy("doctor:doctor", "Check this machine and its settings."),
     },

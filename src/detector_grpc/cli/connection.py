@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -74,6 +74,12 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
 def perhaps_connected(command: Callable[..., None]) -> Callable[..., None]:
     """As `connected`, for commands that also work without a server: without --address the Connection is None."""
     return _OPTIONAL_ADDRESS(_with_connection(command))
+
+
+def connected_to(address: Callable[..., Any], command: Callable[..., None]) -> Callable[..., None]:
+    """As `connected`, with another option for the address."""
+    addressed: Callable[..., None] = address(_with_connection(command))
+    return addressed
 
 
 def connected_to_processes(command: Callable[..., None]) -> Callable[..., None]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GROUP_SHAPE = Shape(block=6, first=12, hourly=5, window=3)
 
 # Of what comes at once, so many seconds' worth is taken.
-_BURST_S = 10.0
+_BURST_S = 60.0
 
 # Observations of another file of a version are put aside for so long after the latest one of the present file: while
 # replicas are replaced one after the other, both are there.
@@ -58,12 +58,14 @@ class VersionMonitor:
         digest: Digest of the model file that is watched.
         series: All of its observations.
         groups: Those of each group of streams, the one that was silent for longest first.
+        forgotten: Names of groups that were forgotten since that was last written.
     """
 
     def __init__(self, digest: str, shape: Shape, group_shape: Shape, bounds: Bounds) -> None:
         self.digest = digest
         self.series = Series(shape)
         self.groups: OrderedDict[str, Series] = OrderedDict()
+        self.forgotten: list[str] = []
         self._group_shape = group_shape
         self._bounds = bounds
         self._budget = bounds.per_s * _BURST_S
@@ -71,7 +73,7 @@ class VersionMonitor:
 
     def is_present(self, digest: str, now_s: float) -> bool:
         """Whether observations of this file are to be taken in."""
-        return digest == self.digest or now_s - self._latest_s > _BOTH_FILES_S
+        return self.digest in ("", digest) or now_s - self._latest_s > _BOTH_FILES_S
 
     def may_take(self, count: int, now_s: float) -> int:
         """How many of so many observations may be taken in now."""
@@ -86,11 +88,15 @@ class VersionMonitor:
         """Takes one in."""
         self.series.add(observation, now_s)
         if observation.group:
-            series = self.groups.pop(observation.group, None) or Series(self._group_shape)
-            self.groups[observation.group] = series
-            series.add(observation, now_s)
-            if len(self.groups) > self._bounds.groups:
-                self.groups.popitem(last=False)
+            self.group(observation.group).add(observation, now_s)
+
+    def group(self, name: str) -> Series:
+        """The series of a group, now the one heard of last; where there are too many, the first is forgotten."""
+        series = self.groups.pop(name, None) or Series(self._group_shape)
+        self.groups[name] = series
+        if len(self.groups) > self._bounds.groups:
+            self.forgotten.append(self.groups.popitem(last=False)[0])
+        return series
 
 
 class Monitor:
@@ -131,11 +137,18 @@ class Monitor:
             return {"too_many_versions": len(observations)}
         if version is not None and not version.is_present(digest, now_s):
             return {"other_file": len(observations)}
+        if version is not None:
+            version.digest = version.digest or digest  # whose reference was there before any observation
         if version is None or version.digest != digest:
-            self.versions[watched] = version = VersionMonitor(digest, *self._shapes, self._bounds)
+            version = self.begin(watched, digest)
         sound = [each for each in observations if not np.isinf(each.values).any()]
         taken = version.may_take(len(sound), now_s)
         for observation in sound[:taken]:
             version.add(observation, now_s)
         refused = {"not_finite": len(observations) - len(sound), "too_many": len(sound) - taken}
         return {reason: count for reason, count in refused.items() if count}
+
+    def begin(self, watched: Watched, digest: str) -> VersionMonitor:
+        """Forgets what is known of a version, if anything is."""
+        self.versions[watched] = VersionMonitor(digest, *self._shapes, self._bounds)
+        return self.versions[watched]

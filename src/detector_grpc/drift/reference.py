@@ -64,8 +64,12 @@ class Days:
     kept: dict[int, list[Block]] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)
 
-    def add(self, block: Block, most: int, rng: random.Random) -> None:
-        """Keeps a block, in the place of another one by chance if there are `most` of its hour (Vitter 1985, R)."""
+    def add(self, block: Block, most: int, rng: random.Random) -> int:
+        """Keeps a block, in the place of another one by chance if there are `most` of its hour (Vitter 1985, R).
+
+        Returns:
+            Its hour.
+        """
         self.covered_s += min(max(block.at_s - self.latest_s, 0.0), DAY_S)
         self.latest_s = block.at_s
         hour = int(block.at_s % DAY_S // HOUR_S)
@@ -75,6 +79,7 @@ class Days:
             kept.append(block)
         elif (place := rng.randrange(seen)) < most:
             kept[place] = block
+        return hour
 
     def blocks(self) -> list[Block]:
         """All that were kept, in the order of time."""

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from detector_grpc.drift.block import Block
 from detector_grpc.drift.evidence import DriftState, Evidence
 from detector_grpc.drift.expectation import Deviation, Expectation
-from detector_grpc.drift.reference import MIN_BLOCKS, Days, Reference, of_blocks
+from detector_grpc.drift.reference import HOURS, MIN_BLOCKS, Days, Reference, of_blocks
 
 if TYPE_CHECKING:
     from detector_grpc.drift.observation import Observation
+
+# Parts of a series that change at different times; of `DAYS` there is one for each hour, which follows.
+STATE, PENDING, WINDOW, REFERENCE, DAYS = "state", "pending", "window", "reference", "days/"
 
 # What a block is compared with is chosen anew when the time of day has moved on by so much.
 _SLOT_S = 900.0
@@ -52,6 +55,7 @@ class Series:
         state: What all of it amounts to.
         since_s: Since when, seconds since the epoch.
         blocks: How many there have been.
+        changed: Parts that differ from what was last written.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -67,6 +71,7 @@ class Series:
         self.state = DriftState.LEARNING
         self.since_s = 0.0
         self.blocks = 0
+        self.changed: set[str] = {STATE}
 
     def add(self, observation: Observation, now_s: float) -> bool:
         """Takes an observation in; whether it completed a block.
@@ -77,12 +82,14 @@ class Series:
         """
         self.since_s = self.since_s or now_s
         self.pending.append(observation)
+        self.changed.add(PENDING)
         if len(self.pending) < self._shape.block:
             return False
         block = Block.of(self.pending, now_s)
         self.pending = []
         self.blocks += 1
         self.window.append(block)
+        self.changed |= {STATE, WINDOW}
         if self.reference is None:
             self._learn(now_s)
         else:
@@ -93,6 +100,7 @@ class Series:
         """Compares with this from now on, and forgets what was thought of the world before."""
         self.reference, self._expectation = reference, None
         self.evidence, self.deviations = Evidence(), {}
+        self.changed |= {STATE, REFERENCE}
         self._become(DriftState.STABLE, reference.made_at_s)
 
     @property
@@ -104,6 +112,14 @@ class Series:
     def wanted(self) -> int:
         """Observations that become the first reference."""
         return self._shape.first * self._shape.block
+
+    def learn(self) -> None:
+        """Forgets the reference, and learns a new one from what comes."""
+        self.reference, self.days, self._expectation = None, None, None
+        self.evidence, self.deviations = Evidence(), {}
+        self.window.clear()
+        self.changed |= {STATE, WINDOW, REFERENCE, *(f"{DAYS}{hour}" for hour in range(HOURS))}
+        self._become(DriftState.LEARNING, self.since_s)
 
     def expectation(self, at_s: float) -> Expectation | None:
         """What blocks of this time are expected to be like; None while it is learned."""
@@ -123,7 +139,7 @@ class Series:
         if self._shape.learn_days_s:
             self.days = Days(now_s)
             for block in blocks:
-                self.days.add(block, self._shape.hourly, self._rng)
+                self._collect(self.days, block)
 
     def _judge(self, block: Block, reference: Reference) -> None:
         expectation = self.expectation(block.at_s)
@@ -134,13 +150,17 @@ class Series:
         state = self.evidence.add(self.deviations, DriftState.DRIFTED if known else DriftState.WARNING)
         self._become(state, block.at_s)
         if self.days is not None and not (known and state is DriftState.DRIFTED):
-            self.days.add(block, self._shape.hourly, self._rng)
+            self._collect(self.days, block)
         if self.days is not None and self.days.covered_s >= self._shape.learn_days_s:
             self._use_days(self.days, block.at_s)
+
+    def _collect(self, days: Days, block: Block) -> None:
+        self.changed.add(f"{DAYS}{days.add(block, self._shape.hourly, self._rng)}")
 
     def _use_days(self, days: Days, now_s: float) -> None:
         """Goes over to a reference of all hours, if it is one."""
         blocks, self.days = days.blocks(), None
+        self.changed |= {f"{DAYS}{hour}" for hour in days.kept}
         if len(blocks) >= MIN_BLOCKS:
             self.use(
                 Reference(blocks, f"{of_blocks(blocks)} observations of {len(days.kept)} hours", now_s, daily=True)

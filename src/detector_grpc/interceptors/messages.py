@@ -34,10 +34,12 @@ class MessagesInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         timeout_s: Seconds that the message of a unary request may take to arrive.
+        max_bytes: Largest message.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, max_bytes: int = MAX_NAMES_BYTES) -> None:
         self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
 
     async def intercept_service(
         self, continuation: Callable[[Details], Awaitable[Handler | None]], handler_call_details: Details
@@ -53,7 +55,7 @@ class MessagesInterceptor(grpc.aio.ServerInterceptor):
         behaviour, deserialize = handler_function(handler), handler.request_deserializer
 
         async def run(_: object, context: Context) -> object:
-            data = await receive(context, MAX_NAMES_BYTES, self._timeout_s)
+            data = await receive(context, self._max_bytes, self._timeout_s)
             return await behaviour(parsed(deserialize, data), context)
 
         if handler.response_streaming:

@@ -53,6 +53,9 @@ CODES: dict[type[DetectorError], grpc.StatusCode] = {
     errors.TrackingNotInstalled: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ResumeTokenInvalid: grpc.StatusCode.INVALID_ARGUMENT,
     errors.ResumeTokenExpired: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NotWatched: grpc.StatusCode.NOT_FOUND,
+    errors.ReferenceInvalid: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.ReportMissing: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.InferenceFailed: grpc.StatusCode.INTERNAL,
@@ -124,7 +127,13 @@ def _extra(error: BaseException) -> list[Message]:
         case errors.RetryLater():
             seconds, milliseconds = divmod(max(1, round(error.retry_after_s * 1000)), 1000)
             return [details.RetryInfo(retry_delay=Duration(seconds=seconds, nanos=milliseconds * 1_000_000))]
-        case errors.ModelNotFound() | errors.VersionNotHeld() | errors.VersionNotFound() | errors.VersionFailed():
+        case (
+            errors.ModelNotFound()
+            | errors.VersionNotHeld()
+            | errors.VersionNotFound()
+            | errors.VersionFailed()
+            | errors.NotWatched()
+        ):
             return [
                 details.ResourceInfo(
                     resource_type="detector.v1.ModelVersion",

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class DriftServiceStub:
-    """Says whether the pictures and detections of late differ from those the model is meant for.
+    """Says whether the pictures and detections of late differ from those that a model version is used to.
     """
 
     def __init__(self, channel):
@@ -41,31 +41,29 @@ class DriftServiceStub:
                 request_serializer=detector_dot_v1_dot_drift__service__pb2.GetDriftStatusRequest.SerializeToString,
                 response_deserializer=detector_dot_v1_dot_drift__service__pb2.GetDriftStatusResponse.FromString,
                 _registered_method=True)
-        self.UpdateReference = channel.unary_unary(
-                '/detector.v1.DriftService/UpdateReference',
-                request_serializer=detector_dot_v1_dot_drift__service__pb2.UpdateReferenceRequest.SerializeToString,
-                response_deserializer=detector_dot_v1_dot_drift__service__pb2.UpdateReferenceResponse.FromString,
-                _registered_method=True)
         self.GetDriftReport = channel.unary_unary(
                 '/detector.v1.DriftService/GetDriftReport',
                 request_serializer=detector_dot_v1_dot_drift__service__pb2.GetDriftReportRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.UpdateReference = channel.unary_unary(
+                '/detector.v1.DriftService/UpdateReference',
+                request_serializer=detector_dot_v1_dot_drift__service__pb2.UpdateReferenceRequest.SerializeToString,
+                response_deserializer=detector_dot_v1_dot_drift__service__pb2.UpdateReferenceResponse.FromString,
+                _registered_method=True)
+        self.ListReferences = channel.unary_unary(
+                '/detector.v1.DriftService/ListReferences',
+                request_serializer=detector_dot_v1_dot_drift__service__pb2.ListReferencesRequest.SerializeToString,
+                response_deserializer=detector_dot_v1_dot_drift__service__pb2.ListReferencesResponse.FromString,
+                _registered_method=True)
 
 
 class DriftServiceServicer:
-    """Says whether the pictures and detections of late differ from those the model is meant for.
+    """Says whether the pictures and detections of late differ from those that a model version is used to.
     """
 
     def GetDriftStatus(self, request, context):
-        """The state of every model version.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def UpdateReference(self, request, context):
-        """Makes the observations of late the reference that later ones are compared with.
+        """The state of every model version that is watched, and what made it so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,6 +71,20 @@ class DriftServiceServicer:
 
     def GetDriftReport(self, request, context):
         """A page (`text/html`) that shows why a version is in its state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateReference(self, request, context):
+        """Replaces what observations of a version are compared with. For administrators; written to the audit log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReferences(self, request, context):
+        """The references that a version had, the latest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,15 +98,20 @@ def add_DriftServiceServicer_to_server(servicer, server):
                     request_deserializer=detector_dot_v1_dot_drift__service__pb2.GetDriftStatusRequest.FromString,
                     response_serializer=detector_dot_v1_dot_drift__service__pb2.GetDriftStatusResponse.SerializeToString,
             ),
+            'GetDriftReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDriftReport,
+                    request_deserializer=detector_dot_v1_dot_drift__service__pb2.GetDriftReportRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
             'UpdateReference': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateReference,
                     request_deserializer=detector_dot_v1_dot_drift__service__pb2.UpdateReferenceRequest.FromString,
                     response_serializer=detector_dot_v1_dot_drift__service__pb2.UpdateReferenceResponse.SerializeToString,
             ),
-            'GetDriftReport': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetDriftReport,
-                    request_deserializer=detector_dot_v1_dot_drift__service__pb2.GetDriftReportRequest.FromString,
-                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            'ListReferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReferences,
+                    request_deserializer=detector_dot_v1_dot_drift__service__pb2.ListReferencesRequest.FromString,
+                    response_serializer=detector_dot_v1_dot_drift__service__pb2.ListReferencesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -105,7 +122,7 @@ def add_DriftServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DriftService:
-    """Says whether the pictures and detections of late differ from those the model is meant for.
+    """Says whether the pictures and detections of late differ from those that a model version is used to.
     """
 
     @staticmethod
@@ -125,6 +142,33 @@ class DriftService:
             '/detector.v1.DriftService/GetDriftStatus',
             detector_dot_v1_dot_drift__service__pb2.GetDriftStatusRequest.SerializeToString,
             detector_dot_v1_dot_drift__service__pb2.GetDriftStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDriftReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/detector.v1.DriftService/GetDriftReport',
+            detector_dot_v1_dot_drift__service__pb2.GetDriftReportRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,
@@ -163,7 +207,7 @@ class DriftService:
             _registered_method=True)
 
     @staticmethod
-    def GetDriftReport(request,
+    def ListReferences(request,
             target,
             options=(),
             channel_credentials=None,
@@ -176,9 +220,85 @@ class DriftService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/detector.v1.DriftService/GetDriftReport',
-            detector_dot_v1_dot_drift__service__pb2.GetDriftReportRequest.SerializeToString,
-            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            '/detector.v1.DriftService/ListReferences',
+            detector_dot_v1_dot_drift__service__pb2.ListReferencesRequest.SerializeToString,
+            detector_dot_v1_dot_drift__service__pb2.ListReferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class DriftIngestServiceStub:
+    """Where servers tell what they observe. Never offered to clients by the gateway.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Observe = channel.unary_unary(
+                '/detector.v1.DriftIngestService/Observe',
+                request_serializer=detector_dot_v1_dot_drift__service__pb2.ObserveRequest.SerializeToString,
+                response_deserializer=detector_dot_v1_dot_drift__service__pb2.ObserveResponse.FromString,
+                _registered_method=True)
+
+
+class DriftIngestServiceServicer:
+    """Where servers tell what they observe. Never offered to clients by the gateway.
+    """
+
+    def Observe(self, request, context):
+        """Takes a batch in. When this has been answered, it survives the end of the process; see DriftStatus.stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_DriftIngestServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Observe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Observe,
+                    request_deserializer=detector_dot_v1_dot_drift__service__pb2.ObserveRequest.FromString,
+                    response_serializer=detector_dot_v1_dot_drift__service__pb2.ObserveResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'detector.v1.DriftIngestService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('detector.v1.DriftIngestService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class DriftIngestService:
+    """Where servers tell what they observe. Never offered to clients by the gateway.
+    """
+
+    @staticmethod
+    def Observe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/detector.v1.DriftIngestService/Observe',
+            detector_dot_v1_dot_drift__service__pb2.ObserveRequest.SerializeToString,
+            detector_dot_v1_dot_drift__service__pb2.ObserveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,20 @@
+"""`detector-grpc drift`: the group."""
+
+from __future__ import annotations
+
+import click
+
+from detector_grpc.cli import Lazy, LazyGroup
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "serve": Lazy("drift.serve:serve", "Watch for drift."),
+        "status": Lazy("drift.status:status", "Say whether the world has changed, and how."),
+        "watch": Lazy("drift.status:watch", "Say it again and again."),
+        "reference": Lazy("drift.reference:reference", "See and change what the world is compared with."),
+    },
+)
+def drift() -> None:
+    """Know when the world has changed."""

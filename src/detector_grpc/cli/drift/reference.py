@@ -1,0 +1,70 @@
+"""`detector-grpc drift reference`: what the world is compared with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from detector_grpc.cli.connection import json_option
+from detector_grpc.cli.drift.connection import ask, connected_to_drift
+
+if TYPE_CHECKING:
+    from detector_grpc.cli.connection import Connection
+
+
+@click.command()
+@connected_to_drift
+@click.argument("model")
+@click.argument("version")
+@click.option("--recent", is_flag=True, help="Use the observations of late, or since the world changed.")
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Use a reference file.")
+@click.option("--number", type=click.IntRange(1), help="Go back to a reference that the version had.")
+@click.option("--learn", is_flag=True, help="Learn a new one from what comes.")
+@json_option
+def reference(
+    connection: Connection,
+    *,
+    model: str,
+    version: str,
+    recent: bool,
+    file: Path | None,
+    number: int | None,
+    learn: bool,
+    as_json: bool,
+) -> None:
+    """List the references that VERSION of MODEL had, the latest first, or replace the one that it has."""
+    chosen = [
+        name
+        for name, value in {"--recent": recent, "--file": file, "--number": number, "--learn": learn}.items()
+        if value
+    ]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(chosen)} contradict each other")
+    if not chosen:
+        references = ask(connection, lambda drift: drift.references(model, version))
+        click.echo(json.dumps(references, indent=2)) if as_json else Console().print(_table(references))
+        return
+    text = file.read_text(encoding="utf-8") if file else None
+    done = ask(connection, lambda drift: drift.update_reference(model, version, file=text, number=number, learn=learn))
+    click.echo(json.dumps(done, indent=2) if as_json else _sentence(done))
+
+
+def _table(references: list[dict[str, Any]]) -> Table:
+    table = Table("number", "source", "made", "observations", "of a day")
+    for each in references:
+        of = each["reference"]
+        table.add_row(
+            str(each["number"]), of["source"], of["made"], str(of["observations"]), "yes" if of["daily"] else ""
+        )
+    return table
+
+
+def _sentence(done: dict[str, Any]) -> str:
+    now, before = done.get("reference"), done.get("previous")
+    after = f"{now['observations']} observations: {now['source']}" if now else "a reference that is being learned"
+    return f"Compared with {after}" + (f"; before with: {before['source']}" if before else "")

@@ -1,0 +1,23 @@
+"""`detector-grpc drift serve`: the process that watches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from detector_grpc import drift_app
+from detector_grpc.cli.options import with_settings
+
+if TYPE_CHECKING:
+    from detector_grpc.settings import Settings
+
+
+@click.command()
+@with_settings
+def serve(settings: Settings) -> None:
+    """Watch for drift, over all servers that tell what they observe, until SIGTERM or Ctrl-C.
+
+    `up` starts it. Servers find it by --drift-target.
+    """
+    drift_app.run(settings)

@@ -1,0 +1,150 @@
+"""What outlives the process: a SQLite file, in which a batch of observations is whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from detector_grpc.errors import SetupInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from detector_grpc.drift.monitor import Watched
+
+log = logging.getLogger(__name__)
+
+FILE = "drift.sqlite"
+_VERSION = 1
+_MAX_PAST = 20
+
+_TABLES = """
+CREATE TABLE version (model TEXT, version TEXT, digest TEXT NOT NULL, PRIMARY KEY (model, version));
+CREATE TABLE part (
+  model TEXT, version TEXT, stream TEXT, name TEXT, body BLOB NOT NULL, PRIMARY KEY (model, version, stream, name)
+) WITHOUT ROWID;
+CREATE TABLE past (
+  model TEXT, version TEXT, number INTEGER, file TEXT NOT NULL, PRIMARY KEY (model, version, number)
+);
+"""
+
+
+class Part(NamedTuple):
+    """A part of a series.
+
+    Attributes:
+        watched: The version.
+        stream: Id of the group of streams; empty for all of the version.
+        name: Name of the part.
+        body: Its bytes.
+    """
+
+    watched: Watched
+    stream: str
+    name: str
+    body: bytes
+
+
+class Store:
+    """For one thread at a time.
+
+    Args:
+        folder: Where the file is, or will be.
+
+    Raises:
+        SetupInvalid: There can be none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._database = self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise SetupInvalid([f"cannot keep the state of drift in {folder}: {error}"]) from error
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _connect(self._file)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):  # of the disk, not of the file
+                raise
+            aside = self._file.with_suffix(f".broken-{time.time():.0f}")
+            self._file.rename(aside)
+            log.error("the state of drift cannot be read, so learning begins anew", extra={"kept_as": str(aside)})  # noqa: TRY400
+            return _connect(self._file)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+    def versions(self) -> list[tuple[str, str, str]]:
+        """Model, version and digest of all that is watched."""
+        return self._database.execute("SELECT model, version, digest FROM version").fetchall()
+
+    def parts(self, watched: Watched) -> Iterator[tuple[str, str, bytes]]:
+        """Stream, name and bytes of all parts of a version, stream by stream, the longest silent first."""
+        query = "SELECT stream, name, body FROM part WHERE model = ? AND version = ? ORDER BY stream, name"
+        return iter(self._database.execute(query, watched).fetchall())
+
+    def write(self, watched: Watched, digest: str, parts: Iterable[Part], forgotten: Iterable[str]) -> None:
+        """Writes all that changed of a version, and forgets streams.
+
+        Raises:
+            sqlite3.Error: Nothing was written, e.g. since the disk is full.
+        """
+        with self._database:
+            self._database.execute("INSERT OR REPLACE INTO version VALUES (?, ?, ?)", (*watched, digest))
+            self._database.executemany(
+                "DELETE FROM part WHERE model = ? AND version = ? AND stream = ?",
+                [(*watched, stream) for stream in forgotten],
+            )
+            self._database.executemany(
+                "INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?)",
+                [(*part.watched, part.stream, part.name, part.body) for part in parts],
+            )
+
+    def forget(self, watched: Watched) -> None:
+        """Forgets all parts of a version, but not the references that it had."""
+        with self._database:
+            self._database.execute("DELETE FROM part WHERE model = ? AND version = ?", watched)
+            self._database.execute("DELETE FROM version WHERE model = ? AND version = ?", watched)
+
+    def add_past(self, watched: Watched, file: str) -> None:
+        """Keeps a reference file that is used from now on."""
+        with self._database:
+            self._database.execute(
+                "INSERT INTO past SELECT ?, ?, 1 + coalesce(max(number), 0), ? FROM past "
+                "WHERE model = ? AND version = ?",
+                (*watched, file, *watched),
+            )
+            self._database.execute(
+                "DELETE FROM past WHERE model = ? AND version = ? AND number <= "
+                "(SELECT max(number) FROM past WHERE model = ? AND version = ?) - ?",
+                (*watched, *watched, _MAX_PAST),
+            )
+
+    def past(self, watched: Watched) -> list[tuple[int, str]]:
+        """Numbers and files of the references that it had, the latest first."""
+        query = "SELECT number, file FROM past WHERE model = ? AND version = ? ORDER BY number DESC"
+        return self._database.execute(query, watched).fetchall()
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing
+        found = database.execute("PRAGMA user_version").fetchone()[0]
+        if found == 0:
+            database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
+        elif found != _VERSION:
+            raise SetupInvalid([f"{file} is of version {found} of its format, and this program reads {_VERSION}"])  # noqa: TRY301
+        database.execute("SELECT count(*) FROM part").fetchone()
+    except BaseException:
+        database.close()
+        raise
+    return database

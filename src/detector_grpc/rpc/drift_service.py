@@ -1,0 +1,111 @@
+"""DriftService and its ingest: what the station watches."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
+from detector_grpc._gen.detector.v1.drift_service_pb2_grpc import DriftIngestServiceServicer, DriftServiceServicer
+from detector_grpc.drift.monitor import Watched
+from detector_grpc.errors import InvalidRequest, ReportMissing, Violation
+from detector_grpc.rpc import drift_convert
+from detector_grpc.serving.outcome import CURRENT_CALL
+
+if TYPE_CHECKING:
+    from google.api.httpbody_pb2 import HttpBody
+
+    from detector_grpc.drift.station import Station
+    from detector_grpc.rpc.metadata import Context
+
+
+class DriftService(DriftServiceServicer):
+    """Says how things are, and takes orders.
+
+    Args:
+        station: What watches. All of it is done on threads.
+    """
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+
+    async def GetDriftStatus(  # noqa: N802
+        self,
+        request: messages.GetDriftStatusRequest,
+        context: Context,  # noqa: ARG002
+    ) -> messages.GetDriftStatusResponse:
+        """See the contract."""
+        found = await asyncio.to_thread(self._station.statuses, request.model, request.version)
+        return messages.GetDriftStatusResponse(statuses=map(drift_convert.drift_status, found))
+
+    async def GetDriftReport(  # noqa: N802
+        self,
+        request: messages.GetDriftReportRequest,
+        context: Context,  # noqa: ARG002
+    ) -> HttpBody:
+        """See the contract."""
+        await asyncio.to_thread(self._station.only, request.model, request.version)
+        raise ReportMissing("this server makes no reports")
+
+    async def UpdateReference(  # noqa: N802
+        self,
+        request: messages.UpdateReferenceRequest,
+        context: Context,  # noqa: ARG002
+    ) -> messages.UpdateReferenceResponse:
+        """See the contract."""
+        watched, call = _named(request), CURRENT_CALL.get()
+        call.model, call.version = watched
+        station, caller = self._station, call.caller
+        match request.WhichOneof("new_reference"):
+            case "file":
+                used = await asyncio.to_thread(station.use_file, watched, request.file, caller)
+            case "number":
+                used = await asyncio.to_thread(station.use_past, watched, request.number, caller)
+            case "learn" if request.learn:
+                used = await asyncio.to_thread(station.learn, watched, caller)
+            case _:
+                used = await asyncio.to_thread(station.use_recent, watched, caller)
+        after, before = (drift_convert.reference(each, knows_hour=True) if each else None for each in used)
+        return messages.UpdateReferenceResponse(reference=after, previous=before)
+
+    async def ListReferences(  # noqa: N802
+        self,
+        request: messages.ListReferencesRequest,
+        context: Context,  # noqa: ARG002
+    ) -> messages.ListReferencesResponse:
+        """See the contract."""
+        past = await asyncio.to_thread(self._station.past, _named(request))
+        return messages.ListReferencesResponse(
+            references=[
+                messages.PastReference(number=number, reference=drift_convert.reference(each, knows_hour=True))
+                for number, each in past.items()
+            ]
+        )
+
+
+class DriftIngestService(DriftIngestServiceServicer):
+    """Takes in what servers observe.
+
+    Args:
+        station: What watches.
+    """
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+
+    async def Observe(  # noqa: N802
+        self,
+        request: messages.ObserveRequest,
+        context: Context,  # noqa: ARG002
+    ) -> messages.ObserveResponse:
+        """See the contract."""
+        batch = drift_convert.parse_observe(request)
+        return messages.ObserveResponse(taken=await asyncio.to_thread(self._station.take, *batch))
+
+
+def _named(request: messages.UpdateReferenceRequest | messages.ListReferencesRequest) -> Watched:
+    """The version that it names."""
+    missing = [Violation(name, "is required") for name in ("model", "version") if not getattr(request, name)]
+    if missing:
+        raise InvalidRequest(missing)
+    return Watched(request.model, request.version)

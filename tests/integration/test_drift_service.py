@@ -1,0 +1,170 @@
+"""The process that watches, as servers and people know it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+from support.drift import observations
+from support.drifts import DIGEST, V1, DriftCalls, drift_process
+from support.metrics import read_metrics
+from support.rich_errors import reason_of
+
+from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
+from detector_grpc.rpc.drift_convert import observe_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.servers import ServerProcess
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(9)
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[ServerProcess]:
+    with drift_process(tmp_path) as process:
+        yield process
+
+
+@pytest.fixture
+def calls(process: ServerProcess) -> Iterator[DriftCalls]:
+    with DriftCalls(process.address) as calls:
+        yield calls
+
+
+def command(process: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "detector_grpc", "drift", *arguments, "--address", process.address]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_what_servers_tell_becomes_a_state_in_words(
+    calls: DriftCalls, process: ServerProcess, rng: np.random.Generator
+) -> None:
+    assert not calls.drift.GetDriftStatus(messages.GetDriftStatusRequest(), timeout=30).statuses
+    calls.tell(observations(rng, 400))
+    learning = calls.status()
+    assert learning.state == messages.DRIFT_STATE_LEARNING
+    assert (learning.observations, learning.observations_needed) == (400, 800)
+
+    calls.tell(observations(rng, 450))
+    assert calls.status().state == messages.DRIFT_STATE_STABLE
+    calls.tell(observations(rng, 250, brightness=50))
+
+    drifted = calls.status()
+    assert drifted.state == messages.DRIFT_STATE_DRIFTED
+    assert drifted.model_digest == DIGEST
+    first = drifted.features[0]
+    assert (first.name, first.drifted) == ("brightness", True)
+    assert first.words.startswith("brightness fell from 1")
+    assert first.reference_quantiles[2] == pytest.approx(120, abs=3)
+    assert first.current_quantiles[2] == pytest.approx(50, abs=5)
+    assert first.psi > 1
+    assert first.p_value < 1e-6
+    metrics = read_metrics(process)
+    names = {"model": "codes", "version": "v1"}
+    assert metrics.value("data_drift_detected_total", **names) == 1
+    assert metrics.value("data_drift_state", state="drifted", **names) == 1
+    assert metrics.value("data_drift_state", state="stable", **names) == 0
+    assert metrics.value("data_drift_feature_ratio", feature="brightness", **names) > 3
+    assert process.wait_for_log("the world has changed")["because"][0] == first.words
+
+
+def test_whoever_kills_it_loses_nothing_that_was_told(tmp_path: Path, rng: np.random.Generator) -> None:
+    with drift_process(tmp_path) as process, DriftCalls(process.address) as calls:
+        calls.tell(observations(rng, 830, "hall"))
+        before = calls.status()
+        process.send(signal.SIGKILL)
+        process.wait()
+
+    with drift_process(tmp_path) as process, DriftCalls(process.address) as calls:
+        assert calls.status() == before
+        calls.tell(observations(rng, 70, noise=90))
+        assert calls.status().state == messages.DRIFT_STATE_WARNING
+
+
+def test_it_stops_when_asked(process: ServerProcess) -> None:
+    process.send(signal.SIGTERM)
+
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"schema": 2}, "schema"),
+        ({"model": ""}, "model"),
+        ({"version": "x" * 256}, "version"),
+        ({"model_digest": ""}, "model_digest"),
+        ({"lost": -1}, "lost"),
+        ({"observations": [messages.DriftObservation(values=[1.0])]}, "observations.values"),
+        ({"observations": [messages.DriftObservation()] * 1001}, "observations"),
+    ],
+)
+def test_batches_that_are_none_are_refused(calls: DriftCalls, change: dict[str, Any], field: str) -> None:
+    request = observe_request(V1, DIGEST, [], 0)
+    sound = {name.name: value for name, value in request.ListFields()}
+
+    with pytest.raises(grpc.RpcError) as failure:
+        calls.ingest.Observe(messages.ObserveRequest(**sound | change), timeout=30)
+
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert field in failure.value.details()
+
+
+def test_references_are_changed_by_command_and_written_down(
+    calls: DriftCalls, process: ServerProcess, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    calls.tell(observations(rng, 800) + observations(rng, 900, noise=90))
+    changed = command(process, "status", "--json")
+    assert changed.returncode == 1
+    assert json.loads(changed.stdout)[0]["state"] == "DRIFTED"
+    shown = command(process, "status")
+    assert "noise rose from " in shown.stdout
+
+    used = command(process, "reference", "codes", "v1", "--recent")
+
+    assert used.returncode == 0, used.stderr
+    assert "observations of late; before with: first 800 observations" in used.stdout
+    assert command(process, "status").returncode == 0
+    listed = command(process, "reference", "codes", "v1", "--json")
+    assert [each["number"] for each in json.loads(listed.stdout)] == [2, 1]
+    assert command(process, "reference", "codes", "v1", "--number", "1").returncode == 0
+    audit = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [each["caller"] for each in audit] == ["anonymous"] * 2
+    assert command(process, "reference", "codes", "v1", "--recent", "--learn").returncode == 2
+
+
+def test_a_reference_that_is_none_is_refused_and_the_old_one_stays(
+    calls: DriftCalls, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    calls.tell(observations(rng, 800))
+    text = (tmp_path / "reference_features.json").read_text(encoding="utf-8")
+
+    with pytest.raises(grpc.RpcError) as failure:
+        calls.update(file=text[:-1])
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason_of(failure.value) == "REFERENCE_INVALID"
+
+    assert calls.status().state == messages.DRIFT_STATE_STABLE
+    assert calls.update(file=text).reference.observations == 800
+    assert not calls.update(learn=True).HasField("reference")
+    with pytest.raises(grpc.RpcError, match="needs 800 observations in at least 8 blocks, there are 0"):
+        calls.update()
+
+
+def test_versions_that_nobody_watches_are_not_found(calls: DriftCalls) -> None:
+    for ask in (calls.update, lambda: calls.drift.GetDriftReport(messages.GetDriftReportRequest(), timeout=30)):
+        with pytest.raises(grpc.RpcError) as failure:
+            ask()
+        assert failure.value.code() is grpc.StatusCode.NOT_FOUND
