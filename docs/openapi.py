@@ -30,6 +30,7 @@ FRAME = Path(__file__).with_suffix(".yaml")
 PROTOS = FRAME.parents[1] / "protos"
 PACKAGE = "detector.v1"
 HTTP_BODY = "google.api.HttpBody"
+TIMESTAMP = "google.protobuf.Timestamp"
 BODY_FIELD = "body"
 
 FILE: Json = {"type": "string", "format": "binary"}
@@ -42,6 +43,7 @@ SCALARS: dict[int, Json] = {
 
 # Statuses that every call may end with, and those of calls that bring a picture.
 STATUSES = (400, 401, 403, 404, 431, 500, 503, 504)
+BODY_STATUSES = (408, 413, 415, 501)
 PICTURE_STATUSES = (408, 413, 415, 429, 501)
 
 _RANGE = re.compile(r"Range \[(\d+), (\d+)\]\.")
@@ -71,10 +73,10 @@ def _operations(method: MethodDescriptor, schemas: Json) -> Iterator[tuple[str, 
     for each in (rule, *rule.additional_bindings):
         if verb := each.WhichOneof("pattern"):
             path = getattr(each, verb)
-            yield path, verb, _operation(method, path, schemas)
+            yield path, verb, _operation(method, path, schemas, has_body=bool(each.body))
 
 
-def _operation(method: MethodDescriptor, path: str, schemas: Json) -> Json:
+def _operation(method: MethodDescriptor, path: str, schemas: Json, *, has_body: bool) -> Json:
     in_path = re.findall(r"{(\w+)}", path)
     words = _comment(method.full_name)
     parameters = [_in_path(method.input_type, name) for name in in_path]
@@ -82,7 +84,7 @@ def _operation(method: MethodDescriptor, path: str, schemas: Json) -> Json:
     parameters += [
         {"name": field.name, "in": "query"} | _parameter(method.input_type, field.name)
         for field in method.input_type.fields
-        if field.name not in (BODY_FIELD, *in_path)
+        if field.name not in (BODY_FIELD, *in_path) and (BODY_FIELD in method.input_type.fields_by_name or not has_body)
     ]
     operation: Json = {
         "operationId": method.name + "".join(f"By{name.title()}" for name in in_path if path.startswith("/{")),
@@ -96,6 +98,11 @@ def _operation(method: MethodDescriptor, path: str, schemas: Json) -> Json:
         parameters += [{"$ref": f"#/components/parameters/{name}"} for name in names]
         operation["requestBody"] = _picture_body(method.input_type, in_path)
         statuses = tuple(sorted(STATUSES + PICTURE_STATUSES))
+    elif has_body:
+        fields = {field.name: _field(field, schemas) for field in method.input_type.fields}
+        schema = _object(fields, [name for name, field in fields.items() if "Required." in field["description"]])
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        statuses = tuple(sorted(STATUSES + BODY_STATUSES))
     operation["parameters"] = parameters
     operation["responses"] = {"200": _answer(method, schemas)} | {
         str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses
@@ -138,6 +145,12 @@ def _answer(method: MethodDescriptor, schemas: Json) -> Json:
     headers = {"x-request-id": {"$ref": "#/components/headers/request_id"}}
     if BODY_FIELD in method.input_type.fields_by_name:
         headers["x-detector-arm"] = {"$ref": "#/components/headers/arm"}
+    if method.output_type.full_name == HTTP_BODY and BODY_FIELD not in method.input_type.fields_by_name:
+        return {
+            "description": "The page.",
+            "headers": headers,
+            "content": {"text/html": {"schema": {"type": "string"}}},
+        }
     if method.output_type.full_name == HTTP_BODY:
         headers["x-model-version"] = {"$ref": "#/components/headers/version"}
         return {"description": "The picture.", "headers": headers, "content": {"image/jpeg": {"schema": FILE}}}
@@ -171,6 +184,8 @@ def _field(field: FieldDescriptor, schemas: Json) -> Json:
 
 
 def _value(field: FieldDescriptor, schemas: Json) -> Json:
+    if field.message_type and field.message_type.full_name == TIMESTAMP:
+        return {"type": "string", "format": "date-time"}
     if field.message_type:
         return _message(field.message_type, schemas)
     if field.enum_type:

@@ -18,6 +18,7 @@ from detector_grpc.errors import SetupInvalid, ShuttingDown
 from detector_grpc.interceptors.auth import AuthInterceptor, NamingInterceptor
 from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.interceptors.calls import CallsInterceptor
+from detector_grpc.interceptors.drift import DriftObserver, SampleLimits
 from detector_grpc.interceptors.errors import ErrorsInterceptor
 from detector_grpc.interceptors.later import Later
 from detector_grpc.interceptors.limits import LimitsInterceptor
@@ -29,6 +30,7 @@ from detector_grpc.json_log import logging_to_stderr
 from detector_grpc.metrics_server import metrics_server
 from detector_grpc.rpc.copy_sender import CopySender
 from detector_grpc.rpc.detector_service import DetectorService
+from detector_grpc.rpc.drift_sender import DriftSender
 from detector_grpc.rpc.server import AdminServer, DetectorServer
 from detector_grpc.rpc.status import rich_status
 from detector_grpc.rpc.stream_frames import Served, StreamLimits
@@ -108,6 +110,8 @@ async def _serve(settings: Settings, output: Output) -> None:
     key = _resume_key(settings.streams.resume_key_file)
     shadow = _shadow(settings.shadow, settings.gateway_address, key, collectors)
 
+    drift = _drift(settings, collectors)
+
     async def on_change() -> None:
         for model, version, _ in registry.providers():
             metrics.add_version(model, version)
@@ -119,7 +123,8 @@ async def _serve(settings: Settings, output: Output) -> None:
             scheduler,
             shares,
             _stream_limits(limits),
-            Observers([metrics.observe, shadow.observe]),
+            Observers([metrics.observe, shadow.observe, *(each.observe for each in drift)]),
+            *(each.wants for each in drift),
         ),
         ResumeTokens(key),
     )
@@ -193,7 +198,10 @@ async def _serve(settings: Settings, output: Output) -> None:
                 "(DETECTOR_MODELS_DEFAULT_MODEL, DETECTOR_MODELS_DEFAULT_VERSION)",
                 extra={"model": registry.default_model, "version": registry.default_version},
             )
-        parts = [asyncio.create_task(part) for part in (_load(loader, poller), server.last(), admin.last())]
+        parts = [
+            asyncio.create_task(part)
+            for part in (_load(loader, poller), server.last(), admin.last(), *(each.run() for each in drift))
+        ]
         for part in parts:
             part.add_done_callback(stopping.fail)
         await stopping.begun.wait()
@@ -205,7 +213,7 @@ async def _serve(settings: Settings, output: Output) -> None:
         for part in parts:
             part.cancel()
         await scheduler.close()
-        await shadow.close()
+        await asyncio.gather(shadow.close(), *(each.close() for each in drift))
         later.flush()
         access_log.flush()
     log.info("stopped")
@@ -234,6 +242,15 @@ def _shadow(settings: ShadowSettings, gateway: str, key: bytes, collectors: Coll
     sender = CopySender(channel, CopyMarks(key), settings.timeout_s, read_token(settings.token_file))
     limits = ShadowLimits(settings.max_bytes, settings.max_calls, settings.max_per_s)
     return Shadow(sender, limits, collectors)
+
+
+def _drift(settings: Settings, collectors: CollectorRegistry) -> list[DriftObserver]:
+    """What tells of pictures to whoever watches for drift; nothing if nobody does."""
+    drift = settings.drift
+    if not drift.target or not drift.sample_rate:
+        return []
+    sender = DriftSender(aio_channel(drift.target), read_token(drift.token_file))
+    return [DriftObserver(sender, SampleLimits(drift.sample_rate, drift.max_per_s), collectors)]
 
 
 async def _load(loader: Loader, poller: Poller | None) -> None:

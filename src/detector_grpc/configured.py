@@ -84,6 +84,7 @@ def gateway_plan(settings: Settings) -> Plan:
         http=address(LOOPBACK, gateway.http_port),
         servers=settings.server_addresses,
         servers_authority=_place(gateway.servers_authority),
+        drift=settings.drift.target,
         failover=gateway.failover,
         cors_origins=gateway.cors_origins,
         max_message_bytes=limits.max_message_bytes,

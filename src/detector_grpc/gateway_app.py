@@ -63,7 +63,7 @@ async def _serve(settings: Settings) -> None:
         sources = Sources(
             assets=await asyncio.to_thread(read_assets),
             health=partial(ask_all, settings.server_addresses, partial(_probe, token=token, tls=tls)),
-            metrics=SummedMetrics(settings.metrics_addresses, session).text,
+            metrics=SummedMetrics([*settings.metrics_addresses, *settings.drift_metrics], session).text,
             traffic=partial(_traffic, state),
         )
         runner = web.AppRunner(

@@ -116,6 +116,12 @@ class Settings(BaseSettings):
         return self.gateway.server_metrics or (self._own(self.server.metrics_port),)
 
     @property
+    def drift_metrics(self) -> tuple[str, ...]:
+        """`host:port` of the Prometheus port of the process that watches for drift, if anybody does."""
+        host, _, _ = self.drift.target.rpartition(":")
+        return (f"{host}:{self.drift.metrics_port}",) if host else ()
+
+    @property
     def gateway_address(self) -> str:
         """`host:port` of the gateway, from this machine and without encryption."""
         own = self.gateway

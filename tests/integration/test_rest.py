@@ -246,4 +246,4 @@ def test_schemathesis_finds_no_server_error_and_nothing_undocumented(gateway: Ga
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
-    assert re.search(r"Tested: +9", done.stdout), done.stdout
+    assert re.search(r"Tested: +12", done.stdout), done.stdout

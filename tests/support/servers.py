@@ -30,6 +30,7 @@ DEFAULTS = {
     "DETECTOR_SERVER_ADMIN_PORT": "0",
     "DETECTOR_SERVER_DRAIN_WAIT_S": "0",
     "DETECTOR_DRIFT_PORT": "0",
+    "DETECTOR_DRIFT_SAMPLE_RATE": "0",  # nobody observes but where a test says so
     "DETECTOR_DRIFT_METRICS_PORT": "0",
 }
 SERVE = (sys.executable, "-m", "detector_grpc", "serve")

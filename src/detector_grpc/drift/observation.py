@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from detector_grpc.vision.detections import Detections
     from detector_grpc.vision.sample import PictureSample
 
+# Boxes of less confidence are uncertain.
+UNCERTAIN_BELOW = 0.7
+
 
 class Observation(NamedTuple):
     """One picture and its detections.
@@ -40,7 +43,6 @@ def observe(
     image_wh: tuple[int, int],
     detections: Detections,
     class_names: Sequence[str],
-    uncertain_below: float,
     group: str = "",
 ) -> Observation:
     """Looks at a picture and at what was found in it.
@@ -50,10 +52,9 @@ def observe(
         image_wh: Size that boxes are in.
         detections: Boxes in px of `image_wh`.
         class_names: By class_id.
-        uncertain_below: Confidence under which a box is uncertain.
         group: The stream.
     """
-    measured = picture_statistics(sample)._asdict() | _sizes(image_wh) | _boxes(detections, image_wh, uncertain_below)
+    measured = picture_statistics(sample)._asdict() | _sizes(image_wh) | _boxes(detections, image_wh)
     values = np.array([measured[name] for name in NAMES], np.float32)
     return Observation(values, Counter(class_names[each] for each in detections.class_id.tolist()), group)
 
@@ -64,7 +65,7 @@ def _sizes(image_wh: tuple[int, int]) -> dict[str, float]:
     return {"aspect": width / height, "size": math.sqrt(width * height)}
 
 
-def _boxes(detections: Detections, image_wh: tuple[int, int], uncertain_below: float) -> dict[str, float]:
+def _boxes(detections: Detections, image_wh: tuple[int, int]) -> dict[str, float]:
     """Means over the boxes of a picture, lengths and places as shares of the picture."""
     confidence, count = detections.confidence, len(detections)
     if not count:
@@ -77,7 +78,7 @@ def _boxes(detections: Detections, image_wh: tuple[int, int], uncertain_below: f
         "detections": float(count),
         "confidence": float(confidence.mean()),
         "confidence_spread": float(confidence.std()) if count > 1 else math.nan,
-        "uncertain": float((confidence < uncertain_below).mean()),
+        "uncertain": float((confidence < UNCERTAIN_BELOW).mean()),
         "box_size": float(np.sqrt(sides.prod(axis=1)).mean()),
         "box_x": float(x),
         "box_y": float(y),

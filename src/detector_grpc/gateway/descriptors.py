@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from google.api import annotations_pb2
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.rpc import error_details_pb2, status_pb2
 
-from detector_grpc._gen.detector.v1 import detector_service_pb2, model_service_pb2
+from detector_grpc._gen.detector.v1 import detector_service_pb2, drift_service_pb2, model_service_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FileDescriptor, ServiceDescriptor
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 SERVICES: list[ServiceDescriptor] = [
     detector_service_pb2.DESCRIPTOR.services_by_name["DetectorService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    drift_service_pb2.DESCRIPTOR.services_by_name["DriftService"],
 ]
-DETECTOR_SERVICE, MODEL_SERVICE = (service.full_name for service in SERVICES)
+DETECTOR_SERVICE, MODEL_SERVICE, DRIFT_SERVICE = (service.full_name for service in SERVICES)
+# The field that holds a body of any type.
+_BODY = "body"
+
 STREAM_METHOD = f"/{DETECTOR_SERVICE}/StreamDetect"
 
 
@@ -35,16 +39,29 @@ def descriptor_set() -> bytes:
     ).SerializeToString(deterministic=True)
 
 
-def rest_methods() -> dict[str, list[str]]:
-    """HTTP methods by the path templates that the contract has for REST."""
-    methods: dict[str, list[str]] = {}
+class RestPath(NamedTuple):
+    """A path of REST.
+
+    Attributes:
+        methods: HTTP methods that it takes.
+        takes_picture: Whether its body is, or has, a picture.
+    """
+
+    methods: list[str]
+    takes_picture: bool
+
+
+def rest_paths() -> dict[str, RestPath]:
+    """What there is for REST by the path templates that the contract has for it."""
+    paths: dict[str, RestPath] = {}
     for service in SERVICES:
         for method in service.methods:
             rule = method.GetOptions().Extensions[annotations_pb2.http]
+            takes_picture = _BODY in method.input_type.fields_by_name
             for each in (rule, *rule.additional_bindings):
                 if kind := each.WhichOneof("pattern"):
-                    methods.setdefault(getattr(each, kind), []).append(kind.upper())
-    return methods
+                    paths.setdefault(getattr(each, kind), RestPath([], takes_picture)).methods.append(kind.upper())
+    return paths
 
 
 def rest_fields() -> list[str]:

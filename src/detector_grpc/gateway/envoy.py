@@ -12,12 +12,12 @@ import yaml
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.descriptors import SERVICES, descriptor_set, rest_fields
 from detector_grpc.gateway.local_errors import local_errors
-from detector_grpc.gateway.routes import PAGES_CLUSTER, SERVERS_CLUSTER, route_table
+from detector_grpc.gateway.routes import DRIFT_CLUSTER, PAGES_CLUSTER, SERVERS_CLUSTER, route_table
 from detector_grpc.gateway.template import duration, fill
 from detector_grpc.setting_sections import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import PurePath
 
     from detector_grpc.gateway.plan import Plan
@@ -68,9 +68,12 @@ def envoy_binary() -> Path:
 
 def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
     buffer_bytes = plan.max_message_bytes + plan.margin_bytes
-    clusters = [_servers(plan, SERVERS_CLUSTER, "", buffer_bytes)]
+    clusters = [_servers(plan, plan.servers, SERVERS_CLUSTER, "", buffer_bytes)]
+    if plan.drift:
+        clusters.append(_servers(plan, [plan.drift], DRIFT_CLUSTER, "", buffer_bytes))
     for version in plan.versions:
-        clusters.append(_servers(plan, plan.cluster(version), f"models/{plan.model}/versions/{version}", buffer_bytes))
+        health_name = f"models/{plan.model}/versions/{version}"
+        clusters.append(_servers(plan, plan.servers, plan.cluster(version), health_name, buffer_bytes))
         if plan.failover:
             name, answering = plan.arm_cluster(version), map(plan.cluster, plan.answering(version))
             clusters.append(fill("failover", name=name, stat_name=_stat_name(name), clusters=list(answering)))
@@ -116,19 +119,19 @@ def _listeners(plan: Plan, place: PurePath, buffer_bytes: int) -> Iterator[Any]:
         yield listener(PLAIN_LISTENER, LOOPBACK, plan.plain_port)
 
 
-def _servers(plan: Plan, name: str, health_name: str, buffer_bytes: int) -> Any:  # noqa: ANN401
-    """A cluster of all servers, as far as they are healthy by a name."""
+def _servers(plan: Plan, addresses: Sequence[str], name: str, health_name: str, buffer_bytes: int) -> Any:  # noqa: ANN401
+    """A cluster of gRPC servers, as far as they are healthy by a name."""
     cluster = fill(
         "servers",
         name=name,
         stat_name=_stat_name(name),
-        discovery=_discovery(plan.servers),
-        endpoints=[_endpoint(address) for address in plan.servers],
+        discovery=_discovery(addresses),
+        endpoints=[_endpoint(address) for address in addresses],
         health_name=health_name,
         buffer_bytes=buffer_bytes,
     )
     if plan.servers_authority:
-        names = [_subject(_host(address)) for address in plan.servers]
+        names = [_subject(_host(address)) for address in addresses]
         cluster["transport_socket"] = fill("servers_tls", authority=plan.servers_authority, names=names)
     return cluster
 
@@ -155,7 +158,7 @@ def _endpoint(address: str) -> dict[str, Any]:
     return {"endpoint": {"address": {"socket_address": {"address": _host(address), "port_value": port}}}}
 
 
-def _discovery(addresses: list[str] | tuple[str, ...]) -> str:
+def _discovery(addresses: Sequence[str]) -> str:
     """How Envoy finds out where the addresses are: names are asked for again and again."""
     return "STATIC" if all(_is_ip(_host(address)) for address in addresses) else "STRICT_DNS"
 

@@ -29,6 +29,11 @@ SCRAPE_TIMEOUT_S = 2.0
 
 SUMMED_GAUGES = frozenset(
     {
+        "data_drift_feature_evidence",  # as the next ones, of one process alone
+        "data_drift_feature_ratio",
+        "data_drift_groups",
+        "data_drift_state",
+        "data_drift_stored",
         "object_detection_execution_provider",  # 1 in each process, so the number of processes
         "object_detection_queue_depth",
         "object_detection_streams",

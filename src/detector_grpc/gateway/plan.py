@@ -23,6 +23,7 @@ class Plan(BaseModel):
         http: `host:port` of the process that serves the pages.
         servers: `host:port` of every server process.
         servers_authority: PEM file of the certificates that sign those of the servers; empty: no encryption.
+        drift: `host:port` of the process that watches for drift; empty where nobody does.
         failover: Whether other versions answer in place of an arm that no server has ready.
         cors_origins: Origins whose pages may call, as `gateway.cors_origins`.
         max_message_bytes: Largest request that servers take.
@@ -48,6 +49,7 @@ class Plan(BaseModel):
     http: str
     servers: tuple[str, ...]
     servers_authority: str
+    drift: str = ""
     failover: bool
     cors_origins: tuple[str, ...]
     max_message_bytes: int

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from detector_grpc import headers
-from detector_grpc.gateway.descriptors import DETECTOR_SERVICE, MODEL_SERVICE, STREAM_METHOD, rest_methods
+from detector_grpc.gateway.descriptors import DETECTOR_SERVICE, DRIFT_SERVICE, MODEL_SERVICE, STREAM_METHOD, rest_paths
 from detector_grpc.gateway.local_errors import GRPC_TYPES
 from detector_grpc.gateway.template import duration, fill
 from detector_grpc.gateway.traffic import Traffic
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 SERVERS_CLUSTER = "servers"
 PAGES_CLUSTER = "http"
+DRIFT_CLUSTER = "drift"
 
 _HEALTH = "/grpc.health.v1.Health/"
 _REFLECTION = "/grpc.reflection."
-_GRPC = (f"/{DETECTOR_SERVICE}/", f"/{MODEL_SERVICE}/", _HEALTH, _REFLECTION)
+_GRPC = (f"/{DETECTOR_SERVICE}/", f"/{MODEL_SERVICE}/", f"/{DRIFT_SERVICE}/", _HEALTH, _REFLECTION)
 _MILLION = 1_000_000
 
 # Envoy draws one number for a call: modulo a million it says whether the call is copied, modulo the sum of the weights
@@ -38,7 +39,11 @@ _UNITS = 1000
 _NO_ASCII = {"name": ":path", "string_match": {"safe_regex": {"regex": "[ -~]*"}}, "invert_match": True}
 
 # What the servers take as a picture or as something that contains one. What is not ASCII no message can hold.
-_PICTURE_TYPES = r"(?i)\s*(multipart/form-data|image/|application/json|application/octet-stream)[\t -~]*"
+_PICTURE_TYPES = (
+    r"(?i)\s*(multipart/form-data|image/|application/json|application/octet-stream)[\t -~]*",
+    "multipart/form-data, image/*, application/octet-stream or application/json",
+)
+_JSON_TYPES = r"(?i)\s*application/json[\t -~]*", "application/json"
 
 
 def route_table(plan: Plan, traffic: Traffic) -> dict[str, Any]:
@@ -85,6 +90,8 @@ def _routes(plan: Plan, traffic: Traffic) -> Iterator[Route]:
     yield {"match": {"prefix": _REFLECTION}, "route": everyone | stream}
     for prefix in (_HEALTH, f"/{MODEL_SERVICE}/"):
         yield {"match": {"prefix": prefix}, "route": everyone | unary}
+    if plan.drift:
+        yield {"match": {"prefix": f"/{DRIFT_SERVICE}/"}, "route": {"cluster": DRIFT_CLUSTER} | unary}
     yield {"match": {"prefix": "/", "grpc": {}}, "direct_response": {"status": 404}}
     yield from _rest(plan.max_body_bytes)
     yield {"match": {"prefix": "/"}, "route": {"cluster": PAGES_CLUSTER, "timeout": duration(plan.request_timeout_s)}}
@@ -143,14 +150,14 @@ def _rest(max_body_bytes: int) -> Iterator[Route]:
 
     A path that takes a picture takes nothing else; a path that takes one HTTP method does not take another.
     """
-    for template, methods in rest_methods().items():
+    for template, (methods, takes_picture) in rest_paths().items():
         # As the transcoder reads paths, to which slashes more or less are the same.
         regex = {"regex": re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template).replace("/", "/+")) + "/*"}
         yield from _only(regex, methods)
         if "POST" in methods:
-            kinds = "multipart/form-data, image/*, application/octet-stream or application/json"
+            types, kinds = _PICTURE_TYPES if takes_picture else _JSON_TYPES
             message = f"the content type must be {kinds}, in ASCII"
-            yield fill("other_content", regex=regex, content_types=_PICTURE_TYPES, message=message)
+            yield fill("other_content", regex=regex, content_types=types, message=message)
             yield fill("upload", regex=regex, cluster=SERVERS_CLUSTER, max_body_bytes=max_body_bytes)
 
 

@@ -10,6 +10,8 @@ from detector_grpc._gen.detector.v1.drift_service_pb2_grpc import DriftIngestSer
 from detector_grpc.drift.monitor import Watched
 from detector_grpc.errors import InvalidRequest, ReportMissing, Violation
 from detector_grpc.rpc import drift_convert
+from detector_grpc.rpc.fields import read_names
+from detector_grpc.rpc.metadata import rest_query
 from detector_grpc.serving.outcome import CURRENT_CALL
 
 if TYPE_CHECKING:
@@ -32,19 +34,19 @@ class DriftService(DriftServiceServicer):
     async def GetDriftStatus(  # noqa: N802
         self,
         request: messages.GetDriftStatusRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> messages.GetDriftStatusResponse:
         """See the contract."""
-        found = await asyncio.to_thread(self._station.statuses, request.model, request.version)
+        found = await asyncio.to_thread(self._station.statuses, *_asked(request, context))
         return messages.GetDriftStatusResponse(statuses=map(drift_convert.drift_status, found))
 
     async def GetDriftReport(  # noqa: N802
         self,
         request: messages.GetDriftReportRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> HttpBody:
         """See the contract."""
-        await asyncio.to_thread(self._station.only, request.model, request.version)
+        await asyncio.to_thread(self._station.only, *_asked(request, context))
         raise ReportMissing("this server makes no reports")
 
     async def UpdateReference(  # noqa: N802
@@ -101,6 +103,14 @@ class DriftIngestService(DriftIngestServiceServicer):
         """See the contract."""
         batch = drift_convert.parse_observe(request)
         return messages.ObserveResponse(taken=await asyncio.to_thread(self._station.take, *batch))
+
+
+def _asked(
+    request: messages.GetDriftStatusRequest | messages.GetDriftReportRequest, context: Context
+) -> tuple[str, str]:
+    """Names of model and version, which REST callers say in the query; empty where they are not said."""
+    said = read_names(rest_query(context), ("model", "version"))
+    return said.get("model", request.model), said.get("version", request.version)
 
 
 def _named(request: messages.UpdateReferenceRequest | messages.ListReferencesRequest) -> Watched:

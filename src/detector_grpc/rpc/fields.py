@@ -73,6 +73,21 @@ def refuse_parameters(query: str) -> None:
         raise InvalidRequest(violations)
 
 
+def read_names(query: str, known: Iterable[str]) -> dict[str, str]:
+    """What a query says of texts by name; an empty text says nothing.
+
+    Raises:
+        InvalidRequest: It says something else, or contradicts itself.
+    """
+    given, names = _parameters(query), list(known)
+    there_are = f"there is no such parameter; there are {', '.join(names)}"
+    violations = [Violation(cut(name) or '""', there_are) for name, _ in given if name not in names]
+    values = joined([(name, text) for name, text in given if text and name in names], violations)
+    if violations:
+        raise InvalidRequest(violations[:MAX_VIOLATIONS])
+    return values
+
+
 def _parameters(query: str) -> list[tuple[str, str]]:
     """Names and values."""
     count = query.count("&") + 1

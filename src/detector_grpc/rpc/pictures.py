@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from detector_grpc.serving.outcome import Call
     from detector_grpc.serving.pipeline import Image, PictureRequest, Result
     from detector_grpc.serving.registry import LoadedModel, Registry
-    from detector_grpc.serving.scheduler import Scheduler
     from detector_grpc.serving.turns import Flow
 
     T = TypeVar("T")
@@ -50,7 +49,7 @@ class Pictures:
     def observed(self, context: Context) -> Iterator[Picture]:
         """The picture of a call; the observers are told what became of it."""
         started = time.perf_counter()
-        picture = Picture(self._registry, self._served.scheduler, context)
+        picture = Picture(self._registry, self._served, context)
         error: BaseException | None = None
         try:
             yield picture
@@ -65,9 +64,9 @@ class Pictures:
 class Picture:
     """First to be given a model, by `choose`, then to be answered, without an await between the two."""
 
-    def __init__(self, registry: Registry, scheduler: Scheduler, context: Context) -> None:
+    def __init__(self, registry: Registry, served: Served, context: Context) -> None:
         self._registry = registry
-        self._scheduler = scheduler
+        self._served = served
         self._context = context
         self._call = CURRENT_CALL.get()
         self._loaded: LoadedModel | None = None
@@ -92,8 +91,9 @@ class Picture:
         assert loaded is not None  # noqa: S101 - for mypy
         self._request = parsed
         # No await since `choose`: from the moment that it is chosen, the model is known to be used.
-        work = partial(_look, loaded, parsed, render, self._call)
-        answer, self._result = await self._scheduler.submit(
+        sampled = self._served.wants_sample(self._call)
+        work = partial(_look, loaded, parsed, render, self._call, sampled=sampled)
+        answer, self._result = await self._served.scheduler.submit(
             work, *standing(self._call), deadline(self._context), loaded
         )
         return answer
@@ -142,10 +142,10 @@ def annotate_answer(max_bytes: int, loaded: LoadedModel, image: Image, result: R
 
 
 def _look(
-    loaded: LoadedModel, parsed: PictureRequest, render: Render[T], call: Call, queue_s: float
+    loaded: LoadedModel, parsed: PictureRequest, render: Render[T], call: Call, queue_s: float, *, sampled: bool
 ) -> tuple[T, Result]:
     """All the work, on a worker thread."""
-    result = loaded.pipeline.detect(parsed.image, parsed.options, parsed.source_wh, queue_s)
+    result = loaded.pipeline.detect(parsed.image, parsed.options, parsed.source_wh, queue_s, sampled=sampled)
     return render(loaded, parsed.image, result, call), result
 
 

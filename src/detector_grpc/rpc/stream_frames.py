@@ -61,12 +61,14 @@ class Served(NamedTuple):
         shares: Bytes of pictures that may be held.
         limits: What each stream may take.
         observe: Told the outcome of every frame.
+        wants_sample: Whether the result of a call's next picture is to have a sample of it, for who observes.
     """
 
     scheduler: Scheduler
     shares: Shares
     limits: StreamLimits
     observe: Callable[[Outcome], None]
+    wants_sample: Callable[[Call], bool] = lambda _: False
 
 
 class _Picture(NamedTuple):
@@ -193,7 +195,8 @@ class StreamFrames:
         return True
 
     def _begin(self, held: Held, queue_s: float) -> Callable[[], Detected]:
-        return partial(_detect, self._loaded, cast("_Picture", held.picture).request, queue_s)
+        sampled = self._served.wants_sample(self._call)
+        return partial(_detect, self._loaded, cast("_Picture", held.picture).request, queue_s, sampled=sampled)
 
     def _settled(self, frame: Frame[Held]) -> None:
         picture, frame.payload.picture = frame.payload.picture, None
@@ -231,7 +234,7 @@ class StreamFrames:
             log.error("frame failed", exc_info=error, extra=fields)
 
 
-def _detect(loaded: LoadedModel, request: PictureRequest, queue_s: float) -> Detected:
+def _detect(loaded: LoadedModel, request: PictureRequest, queue_s: float, *, sampled: bool) -> Detected:
     """All the work of one frame, on a worker thread."""
-    result = loaded.pipeline.detect(request.image, request.options, request.source_wh, queue_s)
+    result = loaded.pipeline.detect(request.image, request.options, request.source_wh, queue_s, sampled=sampled)
     return Detected(stream_messages.detected(result, loaded.spec.class_names), result)

@@ -33,6 +33,7 @@ class Call:
         version: Name of the version that was chosen; empty before.
         shadow: Version that is to get a copy of the call; empty for none.
         copy_of: Id of the request that this one is a copy of; empty where it is none. Copies are not observed.
+        stream_id: Name that the caller gave to the stream of pictures that this one is of; empty for none.
         observed: Whether an Outcome told of the call as a whole.
         reason: Name of the error that it ended with, see `errors`; empty where it ended with none of those.
         frames: Of a stream, how many frames there were by what became of them; see `frame_outcome`.
@@ -45,6 +46,7 @@ class Call:
     version: str = ""
     shadow: str = ""
     copy_of: str = ""
+    stream_id: str = ""
     observed: bool = False
     reason: str = ""
     frames: Counter[str] = field(default_factory=Counter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from detector_grpc.vision import decode
 from detector_grpc.vision.detections import Detections
 from detector_grpc.vision.heads import HEADS
 from detector_grpc.vision.nms import suppress
+from detector_grpc.vision.sample import sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from detector_grpc.serving.session import Session
     from detector_grpc.serving.spec import ModelSpec
     from detector_grpc.vision.decode import PixelFormat, StoredPicture
+    from detector_grpc.vision.sample import PictureSample
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,14 @@ class Result:
         image_wh: Size of the picture whose pixels the boxes are in.
         options: The options that were used.
         timing: Where the time went.
+        sample: A little of the picture, where somebody wanted it.
     """
 
     detections: Detections
     image_wh: tuple[int, int]
     options: DetectOptions
     timing: Timing
+    sample: PictureSample | None = field(default=None, repr=False)
 
 
 class Pipeline:
@@ -125,6 +129,8 @@ class Pipeline:
         requested: RequestedOptions,
         source_wh: tuple[int, int] | None = None,
         queue_s: float = 0.0,
+        *,
+        sampled: bool = False,
     ) -> Result:
         """Finds objects in one picture; blocks for as long as that takes.
 
@@ -133,6 +139,7 @@ class Pipeline:
             requested: The caller's options.
             source_wh: Size of the picture before the caller shrank it; boxes come back in its pixels.
             queue_s: Seconds that the picture waited, for the timing.
+            sampled: Whether the result is to have a sample of the picture.
 
         Raises:
             ImageError: The picture cannot be used.
@@ -147,6 +154,7 @@ class Pipeline:
         pixels = picture.pixels(letterbox.resized_wh)
         decoded = time.perf_counter()
         feeds = self._spec.input.feeds(letterbox.apply(pixels, self._spec.input.pad_value))
+        kept_pixels = sample(pixels) if sampled else None
         preprocessed = time.perf_counter()
         outputs = self._session.run(feeds, self._spec.layout.outputs)
         inferred = time.perf_counter()
@@ -163,6 +171,7 @@ class Pipeline:
                 inferred - preprocessed,
                 time.perf_counter() - inferred,
             ),
+            kept_pixels,
         )
 
     def upright(self, image: Image) -> NDArray[np.uint8]:

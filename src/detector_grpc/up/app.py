@@ -26,7 +26,7 @@ from detector_grpc.setting_sections import LOOPBACK
 from detector_grpc.settings import address, environment
 from detector_grpc.stopping import Stopping
 from detector_grpc.up.folder import own_folder
-from detector_grpc.up.own_settings import check, settings_of_each
+from detector_grpc.up.own_settings import check, settings_of_each, starts_drift
 from detector_grpc.up.readiness import until_gateway_ready, until_servers_ready
 
 if TYPE_CHECKING:
@@ -119,12 +119,14 @@ def run(settings: Settings, on_ready: OnReady, *, coloured: bool) -> None:
 async def _up(settings: Settings, output: NamedOutput, on_ready: OnReady) -> None:
     stopping = Stopping()
     envoy = _envoy()
+    has_drift = starts_drift(settings)
     settings, each = settings_of_each(settings, has_gateway=envoy is not None)
     with own_folder(settings.gateway.folder) as folder:
         key, write_key = _resume_key(settings, folder)
         write_key()
         secret = {RESUME_KEY_VARIABLE: str(key)}
         shared, engines = _engine(settings, folder, output)
+        watchers = [Child(Program("drift", (*COMMAND, "drift", "serve"), environment(settings)), output)] * has_drift
         servers = [
             Child(
                 Program(f"server-{number}", (*COMMAND, "serve"), environment(own) | secret | shared, write_key), output
@@ -133,20 +135,20 @@ async def _up(settings: Settings, output: NamedOutput, on_ready: OnReady) -> Non
         ]
         gateway = _gateway(settings, envoy, output) if envoy is not None else None
         telling = _tell(settings, gateway, partial(on_ready, folder=folder))
-        await _run(settings, stopping, engines, servers, gateway, telling)
+        await _run(settings, stopping, [*engines, *watchers], servers, gateway, telling)
     stopping.raise_failure()
 
 
 async def _run(
     settings: Settings,
     stopping: Stopping,
-    engines: list[Child],
+    helpers: list[Child],
     servers: list[Child],
     gateway: Gateway | None,
     telling: Coroutine[None, None, None],
 ) -> None:
     """Keeps all running until they are to stop, and stops them."""
-    children = [*engines, *servers, *([gateway.pages, gateway.envoy] if gateway else [])]
+    children = [*helpers, *servers, *([gateway.pages, gateway.envoy] if gateway else [])]
     running = [asyncio.create_task(child.run()) for child in children]
     told = asyncio.create_task(telling)
     for task in (*running, told):
@@ -154,7 +156,7 @@ async def _run(
     await stopping.begun.wait()
     log.info("stopping")
     told.cancel()
-    in_order = asyncio.create_task(_stop(settings, stopping, engines, servers, gateway))
+    in_order = asyncio.create_task(_stop(settings, stopping, helpers, servers, gateway))
     at_once = asyncio.create_task(stopping.repeated.wait())
     await asyncio.wait({in_order, at_once}, return_when=asyncio.FIRST_COMPLETED)
     at_once.cancel()
@@ -228,11 +230,11 @@ async def _tell(settings: Settings, gateway: Gateway | None, on_ready: Callable[
 
 
 async def _stop(
-    settings: Settings, stopping: Stopping, engines: list[Child], servers: list[Child], gateway: Gateway | None
+    settings: Settings, stopping: Stopping, helpers: list[Child], servers: list[Child], gateway: Gateway | None
 ) -> None:
     """Stops all, those first who give work to others."""
     server = settings.server
-    for child in (*engines, *servers):
+    for child in (*helpers, *servers):
         child.retire()
     if gateway is not None:
         gateway.pages.retire()
@@ -248,7 +250,7 @@ async def _stop(
     signals = (signal.SIGTERM, signal.SIGINT) if hurried else (signal.SIGTERM,)
     drain_s = server.grace_s + (0 if hurried else server.drain_wait_s)
     await asyncio.gather(*(child.stop(drain_s + MARGIN_S, *signals) for child in servers))
-    await asyncio.gather(*(child.stop(MARGIN_S, signal.SIGTERM) for child in engines))
+    await asyncio.gather(*(child.stop(MARGIN_S, signal.SIGTERM) for child in helpers))
     if gateway is not None:
         await gateway.pages.stop(server.grace_s + MARGIN_S, signal.SIGTERM)
         await gateway.envoy.stop(MARGIN_S, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.supervision.ports import PortWish, free_ports
 from detector_grpc.rpc.transport import TlsFiles, check_server_files
 from detector_grpc.setting_sections import LOOPBACK
+from detector_grpc.settings import address, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +50,15 @@ def settings_of_each(settings: Settings, *, has_gateway: bool) -> tuple[Settings
         SetupInvalid: Ports are not free; all of them are named.
     """
     count = settings.workers
+    drift = dict(_drift_ports(settings)) if starts_drift(settings) else {}
     gateway = dict(_gateway_ports(settings)) if has_gateway else {}
-    ports = free_ports([*_server_ports(settings), *gateway.values()])
-    settings = _changed(settings, gateway=dict(zip(gateway, ports[3 * count :], strict=True)))
+    ports = free_ports([*_server_ports(settings), *drift.values(), *gateway.values()])
+    own = iter(ports[3 * count :])
+    settings = _changed(
+        settings, drift=dict(zip(drift, own, strict=False)), gateway=dict(zip(gateway, own, strict=False))
+    )
+    if drift:
+        settings = _changed(settings, drift={"target": address(reachable(settings.drift.host), settings.drift.port)})
     threads = workers(settings, count)
     each = [
         _changed(
@@ -77,6 +85,18 @@ def _server_ports(settings: Settings) -> Iterator[PortWish]:
         ):
             shifted = f"{setting} + {number}" if port and number else setting
             yield PortWish(f"server-{number}", host, port and port + number, shifted)
+
+
+def starts_drift(settings: Settings) -> bool:
+    """Whether `up` starts a process that watches for drift: not if there is one, nothing is observed, or it cannot."""
+    return not settings.drift.target and settings.drift.sample_rate > 0 and find_spec("scipy") is not None
+
+
+def _drift_ports(settings: Settings) -> Iterator[tuple[str, PortWish]]:
+    """Those of the process that watches for drift, by setting."""
+    drift = settings.drift
+    yield "port", PortWish("drift", drift.host, drift.port, "DETECTOR_DRIFT_PORT")
+    yield "metrics_port", PortWish("drift", drift.host, drift.metrics_port, "DETECTOR_DRIFT_METRICS_PORT")
 
 
 def _gateway_ports(settings: Settings) -> Iterator[tuple[str, PortWish]]:

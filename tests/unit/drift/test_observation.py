@@ -12,7 +12,7 @@ IMAGE = np.full((100, 200, 3), 80, np.uint8)
 
 
 def seen(detections: Detections) -> Observation:
-    return observe(sample(IMAGE), (200, 100), detections, ("person", "dog"), 0.7, "hall")
+    return observe(sample(IMAGE), (200, 100), detections, ("person", "dog"), "hall")
 
 
 def found(xyxy: list[list[float]], confidence: list[float], class_id: list[int]) -> Detections:

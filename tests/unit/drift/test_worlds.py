@@ -54,7 +54,7 @@ def look(image: NDArray[np.uint8], boxes: Sequence[tuple[list[float], int]] = ()
     corners = np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]])
     class_id = np.array([class_id for _, class_id in boxes], np.int32)
     detections = Detections(corners, np.full(len(boxes), 0.9, np.float32), class_id)
-    return observe(sample(image), image.shape[1::-1], detections, CLASS_NAMES, 0.7)
+    return observe(sample(image), image.shape[1::-1], detections, CLASS_NAMES)
 
 
 @pytest.fixture(scope="module")

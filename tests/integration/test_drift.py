@@ -1,0 +1,202 @@
+"""Drift from end to end: calls through Envoy are observed, and Envoy is asked what the world is like."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+from support.calls import SERVING, connected, encoded_request, wait_until
+from support.drift import observations
+from support.drifts import DIGEST, DriftCalls
+from support.gateways import tiny_repository
+from support.golden import golden
+from support.pictures import jpeg
+from support.rest import Rest
+from support.ups import up_process
+
+from detector_grpc.drift.monitor import Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.rest import Answer
+    from support.ups import UpProcess
+
+TOLD = Watched("told", "v1")
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[UpProcess]:
+    """Two servers behind a gateway that observe every call."""
+    settings = {
+        "repository": tiny_repository(tmp_path / "models"),
+        "WORKERS": 2,
+        "drift_sample_rate": 1,
+        "drift_max_per_s": 1000,
+        "drift_first_observations": 800,
+        "drift_state": tmp_path / "drift",
+    }
+    with up_process(tmp_path, **settings) as up:
+        up.wait_for_log("listening", by="drift")
+        yield up
+
+
+@pytest.fixture
+def rest(up: UpProcess) -> Iterator[Rest]:
+    rest = Rest(up.gateway)
+    yield rest
+    rest.close()
+
+
+def drift_address(up: UpProcess) -> str:
+    listening = up.wait_for_log("listening", by="drift")
+    return f"{listening['host']}:{listening['port']}"
+
+
+def pictures(light: int, count: int = 40) -> list[bytes]:
+    """Noise around a grey, as files."""
+    rng = np.random.default_rng(light)
+    return [jpeg(rng.normal(light, 10, (64, 64, 3)).clip(0, 255).astype(np.uint8)) for _ in range(count)]
+
+
+def of_tiny(rest: Rest) -> dict[str, Any]:
+    """Status of the served version; empty while there is none."""
+    answer = rest("GET", "/drift/status?model=tiny&version=v1")
+    return answer.json["statuses"][0] if answer.status == 200 else {}
+
+
+def detect_until(up: UpProcess, rest: Rest, files: list[bytes], state: str, most: int = 2000) -> int:
+    """Calls until the served version is in that state; how many there were."""
+    calls = 0
+    with connected(up.gateway) as client:
+        client.wait_for_status(SERVING)
+        while of_tiny(rest).get("state") != f"DRIFT_STATE_{state}":
+            assert calls < most, of_tiny(rest)
+            for file in files:
+                client.detect(encoded_request(file, version="v1"))
+                calls += 1
+    return calls
+
+
+def test_what_callers_send_is_compared_with_what_they_sent_before(up: UpProcess, rest: Rest) -> None:
+    detect_until(up, rest, pictures(140), "STABLE")
+
+    detect_until(up, rest, pictures(60), "DRIFTED", most=600)
+
+    status = of_tiny(rest)
+    assert status["features"][0]["name"] == "brightness"
+    assert re.match(r"brightness fell from 1\d\d to [56]\d", status["features"][0]["words"])
+    assert status["features"][0]["drifted"]
+    text = rest("GET", "/metrics").body.decode()
+    assert re.search(r'^data_drift_detected_total\{model="tiny",version="v1"\} 1\.0$', text, re.MULTILINE)
+    assert 'object_detection_drift_observations_total{model="tiny",outcome="told",version="v1"}' in text
+
+
+def test_streams_are_told_apart_by_their_id(up: UpProcess, rest: Rest) -> None:
+    files = pictures(140, 12)
+    with connected(up.gateway) as client:
+        client.wait_for_status(SERVING)
+        for file in files:
+            client.detect(encoded_request(file, version="v1"), metadata=(("x-stream-id", "hall"),))
+            client.detect(encoded_request(file, version="v1"), metadata=(("x-stream-id", "yard"),))
+
+    wait_until(lambda: of_tiny(rest).get("groups_watched") == 2, "two groups")
+
+
+def test_whoever_watches_can_die_and_no_call_fails(up: UpProcess, rest: Rest) -> None:
+    detect_until(up, rest, pictures(140), "STABLE")
+    before = of_tiny(rest)
+    (pid,) = up.pids("drift")
+
+    with connected(up.gateway) as client:
+        for number, file in enumerate(pictures(140, 120)):
+            if number == 20:
+                [child] = [each for each in up.children() if each.pid == pid]
+                child.send_signal(signal.SIGKILL)
+            client.detect(encoded_request(file, version="v1"))
+
+    wait_until(lambda: of_tiny(rest).get("state") == before["state"], "the state as it was")
+    assert of_tiny(rest)["reference"] == before["reference"]
+    detect_until(up, rest, pictures(60), "DRIFTED", most=600)
+    text = rest("GET", "/metrics").body.decode()
+    told, lost = (
+        sum(float(value) for value in re.findall(rf'drift_observations_total\{{.*outcome="{outcome}".*\}} (\S+)', text))
+        for outcome in ("told", "lost")
+    )
+    assert told > 0
+    assert of_tiny(rest)["observations_lost"] <= lost
+
+
+def as_golden(answer: Answer) -> dict[str, Any]:
+    """The answer without what differs from run to run."""
+    text = re.sub(r'"\d{4}-\d\d-\d\dT[\d:]+Z"', '"TIME"', answer.body.decode())
+    return {"status": answer.status, "content_type": answer.headers["content-type"], "body": json.loads(text)}
+
+
+def test_the_status_is_as_it_was(up: UpProcess, rest: Rest) -> None:
+    rng = np.random.default_rng(4)
+    with DriftCalls(drift_address(up)) as calls:
+        calls.tell(observations(rng, 800), TOLD, DIGEST)
+        for camera in ("hall", "yard"):
+            calls.tell(observations(rng, 72, camera), TOLD, DIGEST)
+        calls.tell(observations(rng, 12, "yard", upper_light=90.0, edge_slant=12.0), TOLD, DIGEST)
+        calls.tell(observations(rng, 44), TOLD, DIGEST)
+        calls.tell([each._replace(classes={"cat": 3}) for each in observations(rng, 200, noise=20)], TOLD, DIGEST)
+
+    answer = as_golden(rest("GET", "/drift/status?model=told"))
+
+    assert answer == _near(golden("drift_status"))
+
+
+def _near(expected: Any) -> Any:
+    """Numbers that libraries round differently are the same."""
+    if isinstance(expected, float):
+        return pytest.approx(expected, rel=1e-3, abs=1e-6)
+    if isinstance(expected, dict):
+        return {name: _near(value) for name, value in expected.items()}
+    return [_near(each) for each in expected] if isinstance(expected, list) else expected
+
+
+def test_references_are_updated_by_rest(up: UpProcess, rest: Rest) -> None:
+    with DriftCalls(drift_address(up)) as calls:
+        calls.tell(observations(np.random.default_rng(4), 800), TOLD, DIGEST)
+    body = {"model": "told", "version": "v1"}
+
+    updated = rest("POST", "/reference/update", json.dumps(body).encode(), "application/json")
+
+    assert updated.status == 200, updated.body
+    assert updated.json["reference"]["source"] == "800 observations of late"
+    assert updated.json["previous"]["source"] == "first 800 observations"
+    wrong = json.dumps(body | {"file": "{"}).encode()
+    refused = rest("POST", "/reference/update", wrong, "application/json")
+    assert refused.status == 400
+    assert refused.json["details"][0]["reason"] == "REFERENCE_INVALID"
+    assert rest("POST", "/reference/update", b"{}", "image/jpeg").status == 415
+    assert rest("GET", "/reference/update").status == 405
+    assert rest("POST", "/reference/update", b"{", "application/json").status == 400
+
+
+def test_nobody_can_tell_observations_through_the_gateway(up: UpProcess) -> None:
+    with DriftCalls(up.gateway) as calls, pytest.raises(grpc.RpcError) as failure:
+        calls.tell(observations(np.random.default_rng(4), 1))
+
+    assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("path", ["/drift/status?model=none", "/drift/report?model=none"])
+def test_what_nobody_watches_is_not_found(rest: Rest, path: str) -> None:
+    answer = rest("GET", path)
+
+    assert answer.status == 404
+    assert answer.json["details"][0]["reason"] == "NOT_WATCHED"
+
+
+@pytest.mark.parametrize("query", ["colour=red", "model=a&model=b", "model=a&version=v1&pictures=1"])
+def test_what_is_asked_wrongly_is_refused(rest: Rest, query: str) -> None:
+    assert rest("GET", f"/drift/status?{query}").status == 400
