@@ -14,6 +14,7 @@ from detector_grpc.configured import tls_files
 from detector_grpc.drift.keeper import Keeper
 from detector_grpc.drift.metrics import DriftMetrics
 from detector_grpc.drift.monitor import GROUP_SHAPE, Monitor
+from detector_grpc.drift.reports import Reports, evidently_command
 from detector_grpc.drift.series import Shape
 from detector_grpc.drift.station import Station
 from detector_grpc.drift.store import Store
@@ -64,16 +65,23 @@ async def _serve(settings: Settings) -> None:
         station = await asyncio.to_thread(_station, settings, store)
         collectors.register(DriftMetrics(station))
         access_log = AccessLog()
-        server = DriftServer(station, _interceptors(settings, access_log), reflection=settings.server.reflection)
+        timeout_s, command = drift.report_timeout_s, evidently_command()
+        reports = Reports(station, drift.folder / "reports", drift.report_every_s, timeout_s, command)
+        server = DriftServer(
+            station, reports, _interceptors(settings, access_log), reflection=settings.server.reflection
+        )
         with metrics_server(drift.host, drift.metrics_port, "DETECTOR_DRIFT_METRICS_PORT", collectors) as metrics_port:
             port = server.bind(address(drift.host, drift.port), tls_files(settings))
             await server.start()
             log.info("listening", extra={"host": drift.host, "port": port, "metrics_port": metrics_port})
-            lasting = asyncio.create_task(server.last())
-            lasting.add_done_callback(stopping.fail)
+            parts = [asyncio.create_task(part) for part in (server.last(), reports.run())]
+            for part in parts:
+                part.add_done_callback(stopping.fail)
             await stopping.begun.wait()
             await server.stop(_GRACE_S)
-            lasting.cancel()
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
         access_log.flush()
     log.info("stopped")
     stopping.raise_failure()

@@ -305,6 +305,18 @@ class DriftSettings(Section):
         description="Days after which a reference of all hours takes the place of the first one, so that dusk is no "
         "drift. 0: never; then every time of day is compared with the first one.",
     )
+    report_every_s: float = Field(
+        600.0,
+        ge=1,
+        le=86400,
+        description="Seconds between two reports of Evidently on a version, where it is installed.",
+    )
+    report_timeout_s: float = Field(
+        120.0,
+        ge=1,
+        le=3600,
+        description="Seconds that such a report may take; then the process that makes it is killed.",
+    )
     state: Path | None = Field(
         None,
         description="Folder of what `drift serve` remembers. Unset: one for its port in the user's folder for state.",

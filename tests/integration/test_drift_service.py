@@ -77,7 +77,7 @@ def test_what_servers_tell_becomes_a_state_in_words(
     assert metrics.value("data_drift_state", state="drifted", **names) == 1
     assert metrics.value("data_drift_state", state="stable", **names) == 0
     assert metrics.value("data_drift_feature_ratio", feature="brightness", **names) > 3
-    assert process.wait_for_log("the world has changed")["because"][0] == first.words
+    assert process.wait_for_log("the world has changed")["because"][0].startswith("brightness fell from 1")
 
 
 def test_whoever_kills_it_loses_nothing_that_was_told(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.json_format import MessageToDict
 
 from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
@@ -65,6 +66,12 @@ class Drift:
         statuses: list[dict[str, Any]] = answer["statuses"]
         return statuses
 
+    async def report(self, model: str = "", version: str = "") -> bytes:
+        """The page that shows why a version is in its state, HTML; an empty name means the only one."""
+        request = messages.GetDriftReportRequest(model=model, version=version)
+        call = Call("/detector.v1.DriftService/GetDriftReport", request, HttpBody, _data, self._calls.metadata())
+        return await make(self._channel, call, self._timeout_s)
+
     async def update_reference(
         self, model: str, version: str, *, file: str | None = None, number: int | None = None, learn: bool = False
     ) -> dict[str, Any]:
@@ -88,6 +95,10 @@ class Drift:
     async def _ask(self, method: str, request: Message, answer: type[Message]) -> dict[str, Any]:
         path = f"/detector.v1.DriftService/{method}"
         return await make(self._channel, Call(path, request, answer, _plain, self._calls.metadata()), self._timeout_s)
+
+
+def _data(body: HttpBody) -> bytes:
+    return bytes(body.data)
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from detector_grpc.drift import reference_file
 from detector_grpc.drift.evidence import DriftState
+from detector_grpc.drift.features import NAMES
 from detector_grpc.drift.reference import Reference, of_blocks
 from detector_grpc.drift.status import SeriesStatus, status
 from detector_grpc.errors import NotWatched, ReferenceInvalid
@@ -17,7 +21,8 @@ from detector_grpc.errors import NotWatched, ReferenceInvalid
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from detector_grpc.drift.block import Block
+    from numpy.typing import NDArray
+
     from detector_grpc.drift.keeper import Keeper
     from detector_grpc.drift.monitor import Monitor, VersionMonitor, Watched
     from detector_grpc.drift.observation import Observation
@@ -51,6 +56,24 @@ class VersionStatus(NamedTuple):
     group_states: Counter[DriftState]
     lost: Counter[str]
     stored: bool
+
+
+class ReportSource(NamedTuple):
+    """What is shown of a version.
+
+    Attributes:
+        watched: Its name.
+        blocks: How many blocks there have been.
+        reference: float32 (M, F), observations that count now.
+        current: float32 (N, F), those of late.
+        allowed: float64 (F,), the distance that is no surprise; NaN of what cannot be compared.
+    """
+
+    watched: Watched
+    blocks: int
+    reference: NDArray[np.float32]
+    current: NDArray[np.float32]
+    allowed: NDArray[np.float64]
 
 
 class Station:
@@ -132,12 +155,12 @@ class Station:
                 raise self._not_watched(model, version)
             return chosen[0]
 
-    def samples(self, watched: Watched) -> tuple[Sequence[Block], Sequence[Block]]:
-        """The blocks of the reference that count now, and those of late; empty while it is learned."""
+    def report_sources(self) -> list[ReportSource]:
+        """What there is to be shown of every version that has been compared."""
         with self._lock:
-            series = self._find(watched).series
-            reference = series.reference
-            return (reference.near(self._clock()), series.recent) if reference else ((), ())
+            now_s = self._clock()
+            sources = (self._report_source(each, now_s) for each in sorted(self._monitor.versions))
+            return [source for source in sources if source is not None]
 
     def use_recent(self, watched: Watched, caller: str) -> tuple[Reference | None, Reference | None]:
         """Makes observations of late the reference: those since the world changed, if it has.
@@ -223,6 +246,18 @@ class Station:
             self.lost.get(watched, Counter()),
             self.stored,
         )
+
+    def _report_source(self, watched: Watched, now_s: float) -> ReportSource | None:
+        series = self._monitor.versions[watched].series
+        if series.reference is None or not series.deviations:
+            return None
+        reference, current = (
+            np.concatenate([block.values for block in blocks])
+            for blocks in (series.reference.near(now_s), series.recent)
+        )
+        deviations = series.deviations
+        allowed = [deviations[name].allowed if name in deviations else math.nan for name in NAMES]
+        return ReportSource(watched, series.blocks, reference, current, np.array(allowed))
 
     def _find(self, watched: Watched) -> VersionMonitor:
         version = self._monitor.versions.get(watched)

@@ -83,8 +83,8 @@ def _wrong(request: messages.ObserveRequest) -> Iterator[Violation]:
         yield Violation("lost", f"must not be negative, got {request.lost}")
 
 
-def drift_status(of: VersionStatus) -> messages.DriftStatus:
-    """One version."""
+def drift_status(of: VersionStatus, report_made_s: float, report_fault: str) -> messages.DriftStatus:
+    """One version, and how its report is; see Reports.state."""
     series = of.series
     return messages.DriftStatus(
         model=of.watched.model,
@@ -100,6 +100,8 @@ def drift_status(of: VersionStatus) -> messages.DriftStatus:
         groups=[_group(name, each) for name, each in of.groups],
         groups_watched=of.group_states.total(),
         observations_lost=min(of.lost.total(), 2**31 - 1),
+        report_made=timestamp(report_made_s) if report_made_s else None,
+        report_fault=report_fault,
         stored=of.stored,
     )
 

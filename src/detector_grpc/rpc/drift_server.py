@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
+    from detector_grpc.drift.reports import Reports
     from detector_grpc.drift.station import Station
 
 SERVICES = [service.full_name for service in drift_service_pb2.DESCRIPTOR.services_by_name.values()]
@@ -40,18 +41,24 @@ class DriftServer:
 
     Args:
         station: What watches.
+        reports: Pages that show it.
         interceptors: Outermost first.
         reflection: Whether tools may ask for the contract.
     """
 
     def __init__(
-        self, station: Station, interceptors: Sequence[grpc.aio.ServerInterceptor], *, reflection: bool
+        self,
+        station: Station,
+        reports: Reports,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        *,
+        reflection: bool,
     ) -> None:
         self._health = aio.HealthServicer()
 
         def make() -> grpc.aio.Server:
             server = transport.aio_server(interceptors, MAX_MESSAGE_BYTES, _MAX_CONNECTION_STREAMS)
-            add_DriftServiceServicer_to_server(DriftService(station), server)
+            add_DriftServiceServicer_to_server(DriftService(station, reports), server)
             add_DriftIngestServiceServicer_to_server(DriftIngestService(station), server)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             if reflection:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from google.api.httpbody_pb2 import HttpBody
+
 from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
 from detector_grpc._gen.detector.v1.drift_service_pb2_grpc import DriftIngestServiceServicer, DriftServiceServicer
 from detector_grpc.drift.monitor import Watched
-from detector_grpc.errors import InvalidRequest, ReportMissing, Violation
+from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.rpc import drift_convert
 from detector_grpc.rpc.fields import read_names
 from detector_grpc.rpc.metadata import rest_query
 from detector_grpc.serving.outcome import CURRENT_CALL
 
 if TYPE_CHECKING:
-    from google.api.httpbody_pb2 import HttpBody
-
+    from detector_grpc.drift.reports import Reports
     from detector_grpc.drift.station import Station
     from detector_grpc.rpc.metadata import Context
 
@@ -26,10 +27,12 @@ class DriftService(DriftServiceServicer):
 
     Args:
         station: What watches. All of it is done on threads.
+        reports: Pages that show it.
     """
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: Station, reports: Reports) -> None:
         self._station = station
+        self._reports = reports
 
     async def GetDriftStatus(  # noqa: N802
         self,
@@ -38,7 +41,9 @@ class DriftService(DriftServiceServicer):
     ) -> messages.GetDriftStatusResponse:
         """See the contract."""
         found = await asyncio.to_thread(self._station.statuses, *_asked(request, context))
-        return messages.GetDriftStatusResponse(statuses=map(drift_convert.drift_status, found))
+        return messages.GetDriftStatusResponse(
+            statuses=[drift_convert.drift_status(each, *self._reports.state(each.watched)) for each in found]
+        )
 
     async def GetDriftReport(  # noqa: N802
         self,
@@ -46,8 +51,8 @@ class DriftService(DriftServiceServicer):
         context: Context,
     ) -> HttpBody:
         """See the contract."""
-        await asyncio.to_thread(self._station.only, *_asked(request, context))
-        raise ReportMissing("this server makes no reports")
+        watched = await asyncio.to_thread(self._station.only, *_asked(request, context))
+        return HttpBody(content_type="text/html; charset=utf-8", data=await self._reports.page(watched))
 
     async def UpdateReference(  # noqa: N802
         self,

@@ -1,0 +1,170 @@
+"""Pages that show why a version is in its state, made every now and then by a process that may die or hang."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detector_grpc.errors import ReportMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from detector_grpc.drift.monitor import Watched
+    from detector_grpc.drift.station import ReportSource, Station
+
+log = logging.getLogger(__name__)
+
+EVIDENTLY = (sys.executable, "-P", "-m", "detector_grpc.drift.evidently_report")
+
+# It would tell its makers that it is used.
+_ENVIRONMENT = {"DO_NOT_TRACK": "1"}
+
+_LOOK_EVERY_S = 2.0
+_MAX_LOGGED = 2000
+
+
+@dataclass
+class _Page:
+    """Of one version.
+
+    Attributes:
+        tried_s: When it was last tried to make one, monotonic; 0: never.
+        made_s: When the page that is there was made, seconds since the epoch; 0: never.
+        blocks: How many there had been then.
+        fault: Why the last try failed; empty if it did not.
+    """
+
+    tried_s: float = 0.0
+    made_s: float = 0.0
+    blocks: int = 0
+    fault: str = ""
+
+
+class Reports:
+    """Belongs to one event loop.
+
+    Args:
+        station: What watches.
+        folder: Where pages are; those of a process before are forgotten.
+        every_s: Seconds between two pages of a version, of which one is made only where there is something new.
+        timeout_s: Seconds that one may take; then the process is killed.
+        command: What makes one: gets the file to read and the file to write. None: nothing here can.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        folder: Path,
+        every_s: float,
+        timeout_s: float,
+        command: Sequence[str] | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._station = station
+        self._folder = folder
+        self._every_s = every_s
+        self._timeout_s = timeout_s
+        self._command = command
+        self._clock = clock
+        self._pages: dict[Watched, _Page] = {}
+
+    async def run(self) -> None:
+        """Makes pages, for good."""
+        while self._command is not None:
+            await self.make_those_due()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def make_those_due(self) -> None:
+        """Makes the pages that are due, one after the other."""
+        for source in await asyncio.to_thread(self._station.report_sources):
+            page, now_s = self._pages.setdefault(source.watched, _Page()), self._clock()
+            is_due = not page.tried_s or now_s - page.tried_s >= self._every_s
+            if is_due and source.blocks != page.blocks:
+                page.tried_s = now_s
+                page.fault = await self._make(source)
+                if not page.fault:
+                    page.made_s, page.blocks = time.time(), source.blocks
+
+    def state(self, watched: Watched) -> tuple[float, str]:
+        """When the page was made, seconds since the epoch, 0 for never; and why it is missing or old, empty for not."""
+        if self._command is None:
+            return 0.0, "this server makes no reports: pip install 'detector-grpc[drift]'"
+        page = self._pages.get(watched)
+        if page is None or not page.tried_s:
+            return 0.0, "there is nothing to compare yet"
+        return page.made_s, page.fault
+
+    async def page(self, watched: Watched) -> bytes:
+        """The latest page, HTML.
+
+        Raises:
+            ReportMissing: There is none; it says why.
+        """
+        made_s, fault = self.state(watched)
+        if not made_s:
+            raise ReportMissing(fault or "the first report is being made")
+        try:
+            return await asyncio.to_thread(self._path(watched, ".html").read_bytes)
+        except OSError as error:
+            raise ReportMissing("the report is gone; another one will be made") from error
+
+    async def _make(self, source: ReportSource) -> str:
+        """Makes a page; returns why it could not, empty if it could."""
+        assert self._command is not None  # noqa: S101 - for mypy
+        read, written = self._path(source.watched, ".npz"), self._path(source.watched, ".new")
+        try:
+            await asyncio.to_thread(self._save, source, read)
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                str(read),
+                str(written),
+                env=_ENVIRONMENT,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    _, said = await process.communicate()
+            except TimeoutError:
+                return f"the process that makes it took longer than {self._timeout_s:g} s, and was killed"
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+            if process.returncode != 0:
+                log.warning("a report could not be made", extra={"cause": said.decode(errors="replace")[-_MAX_LOGGED:]})
+                return f"the process that makes it ended with {process.returncode}; the log has the cause"
+            written.replace(self._path(source.watched, ".html"))
+        except OSError as error:
+            log.warning("a report could not be made", extra={"cause": str(error)})
+            return "the process that makes it could not be started, or its files not be written; the log has the cause"
+        finally:
+            read.unlink(missing_ok=True)
+        return ""
+
+    def _save(self, source: ReportSource, path: Path) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            np.savez(file, reference=source.reference, current=source.current, allowed=source.allowed)
+
+    def _path(self, watched: Watched, suffix: str) -> Path:
+        """A file of a version, whose name may be anything."""
+        return self._folder / (hashlib.sha256("\0".join(watched).encode()).hexdigest()[:16] + suffix)
+
+
+def evidently_command() -> Sequence[str] | None:
+    """What makes pages, where it is installed."""
+    return EVIDENTLY if find_spec("evidently") is not None else None
