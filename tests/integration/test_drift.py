@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -185,6 +187,25 @@ def test_references_are_updated_by_rest(up: UpProcess, rest: Rest) -> None:
     assert rest("POST", "/reference/update", b"{}", "image/jpeg").status == 415
     assert rest("GET", "/reference/update").status == 405
     assert rest("POST", "/reference/update", b"{", "application/json").status == 400
+
+
+def test_pictures_in_a_folder_can_be_the_reference(up: UpProcess, rest: Rest, tmp_path: Path) -> None:
+    for number, file in enumerate(pictures(140, 820)):
+        (tmp_path / f"{number}.jpg").write_bytes(file)
+    program = [sys.executable, "-m", "detector_grpc", "drift", "reference", "tiny", "v1", "--from", tmp_path]
+    where = ["--address", drift_address(up), "--server", up.servers[0]]
+
+    done = subprocess.run([*program, *where], capture_output=True, text=True, check=False, timeout=100)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Compared with 800 observations: 800 pictures of a folder")
+    assert of_tiny(rest)["state"] == "DRIFT_STATE_STABLE"
+    detect_until(up, rest, pictures(60), "DRIFTED", most=600)
+    for file in list(tmp_path.glob("?.jpg")) + list(tmp_path.glob("??.jpg")):
+        file.unlink()
+    few = subprocess.run([*program, *where], capture_output=True, text=True, check=False, timeout=100)
+    assert few.returncode == 1
+    assert "a reference needs 800 observations in at least 8 blocks, there are 700 in 7" in few.stderr
 
 
 def test_nobody_can_tell_observations_through_the_gateway(up: UpProcess) -> None:

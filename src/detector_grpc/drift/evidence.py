@@ -46,11 +46,13 @@ class Evidence:
 
         Args:
             deviations: Of the block.
-            most: The gravest state that may be concluded now.
+            most: The gravest state that may be concluded now. Of what is no more than a warning little is remembered,
+                or a night's evidence would become an alarm in the morning.
         """
+        limit = MOST if most is DriftState.DRIFTED else WARNING_AT
         for name, deviation in deviations.items():
             step = min(deviation.ratio - 1, MOST_OF_A_BLOCK)
-            self.sums[name] = min(max(self.sums.get(name, 0.0) + step, 0.0), MOST)
+            self.sums[name] = min(max(self.sums.get(name, 0.0) + step, 0.0), limit)
         self.sums = {name: value for name, value in self.sums.items() if value > 0}
         highest = max(self.sums.values(), default=0.0)
         if highest >= DRIFTED_AT and self.state is not DriftState.DRIFTED:

@@ -15,7 +15,7 @@ class Feature(NamedTuple):
         name: Its name, the same everywhere.
         words: What people call it.
         least_change: Mean change, in its own unit, below which nobody would speak of another world, however steady the
-            feature was before: about what a person sees in two pictures side by side.
+            feature was before. Of light it is more than what the weather does from day to day.
     """
 
     name: str
@@ -24,13 +24,13 @@ class Feature(NamedTuple):
 
 
 FEATURES = (
-    Feature("brightness", "brightness", 12.0),
-    Feature("contrast", "contrast", 7.0),
-    Feature("saturation", "saturation", 0.06),
+    Feature("brightness", "brightness", 25.0),
+    Feature("contrast", "contrast", 12.0),
+    Feature("saturation", "saturation", 0.08),
     Feature("redness", "redness", 4.0),
     Feature("blueness", "blueness", 4.0),
-    Feature("upper_light", "light from above", 12.0),
-    Feature("left_light", "light from the left", 12.0),
+    Feature("upper_light", "light from above", 20.0),
+    Feature("left_light", "light from the left", 20.0),
     Feature("edge_upright", "uprightness of edges", 0.12),
     Feature("edge_slant", "slant of edges", 0.12),
     Feature("sharpness", "sharpness", 0.7),

@@ -151,7 +151,11 @@ class Series:
         self._become(state, block.at_s)
         if self.days is not None and not (known and state is DriftState.DRIFTED):
             self._collect(self.days, block)
-        if self.days is not None and self.days.covered_s >= self._shape.learn_days_s:
+        if (
+            self.days is not None
+            and self.days.covered_s >= self._shape.learn_days_s
+            and state is not DriftState.DRIFTED
+        ):
             self._use_days(self.days, block.at_s)
 
     def _collect(self, days: Days, block: Block) -> None:

@@ -185,6 +185,8 @@ class Station:
         if len(kept) != 1:
             raise ReferenceInvalid(f"the file must hold one reference, there are {len(kept)}")
         with self._lock:
+            if watched not in self._monitor.versions:  # it may be there before the first picture
+                self._monitor.begin(watched, "")
             return self._use(watched, kept[0].reference, caller)
 
     def use_past(self, watched: Watched, number: int, caller: str) -> tuple[Reference | None, Reference | None]:

@@ -50,6 +50,15 @@ def test_what_cannot_be_concluded_is_warned_of_and_what_has_been_stays() -> None
     assert evidence.add({"noise": Deviation(9, 1)}, WARNING) is DRIFTED
 
 
+def test_what_was_warned_of_all_night_is_no_alarm_in_the_morning() -> None:
+    evidence = Evidence()
+    for _ in range(1000):
+        evidence.add({"noise": Deviation(9, 1)}, WARNING)
+
+    assert evidence.add({"noise": Deviation(1.4, 1)}) is WARNING
+    assert evidence.add({"noise": Deviation(9, 1)}) is DRIFTED
+
+
 def test_a_feature_that_is_silent_keeps_its_evidence() -> None:
     evidence = Evidence()
     evidence.add({"confidence": Deviation(9, 1)})

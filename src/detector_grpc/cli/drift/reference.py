@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from rich.table import Table
 
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.drift.connection import ask, connected_to_drift
+from detector_grpc.cli.drift.pictures import reference_of
+from detector_grpc.drift.monitor import Watched
 
 if TYPE_CHECKING:
     from detector_grpc.cli.connection import Connection
@@ -23,6 +26,16 @@ if TYPE_CHECKING:
 @click.argument("version")
 @click.option("--recent", is_flag=True, help="Use the observations of late, or since the world changed.")
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Use a reference file.")
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Use the pictures in a folder, which a server is asked to look at.",
+)
+@click.option(
+    "--server", default="localhost:50051", show_default=True, metavar="HOST:PORT", help="That server, for --from."
+)
 @click.option("--number", type=click.IntRange(1), help="Go back to a reference that the version had.")
 @click.option("--learn", is_flag=True, help="Learn a new one from what comes.")
 @json_option
@@ -33,16 +46,15 @@ def reference(
     version: str,
     recent: bool,
     file: Path | None,
+    folder: Path | None,
+    server: str,
     number: int | None,
     learn: bool,
     as_json: bool,
 ) -> None:
     """List the references that VERSION of MODEL had, the latest first, or replace the one that it has."""
-    chosen = [
-        name
-        for name, value in {"--recent": recent, "--file": file, "--number": number, "--learn": learn}.items()
-        if value
-    ]
+    options = {"--recent": recent, "--file": file, "--from": folder, "--number": number, "--learn": learn}
+    chosen = [name for name, value in options.items() if value]
     if len(chosen) > 1:
         raise click.UsageError(f"{' and '.join(chosen)} contradict each other")
     if not chosen:
@@ -50,6 +62,8 @@ def reference(
         click.echo(json.dumps(references, indent=2)) if as_json else Console().print(_table(references))
         return
     text = file.read_text(encoding="utf-8") if file else None
+    if folder is not None:
+        text = reference_of(folder, replace(connection, address=server), Watched(model, version))
     done = ask(connection, lambda drift: drift.update_reference(model, version, file=text, number=number, learn=learn))
     click.echo(json.dumps(done, indent=2) if as_json else _sentence(done))
 
