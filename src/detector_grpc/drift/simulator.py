@@ -47,14 +47,10 @@ def noise(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def rotation(image: Image, strength: float, rng: np.random.Generator) -> Image:  # noqa: ARG001
-    """A camera that was knocked, by up to 45 degrees; the picture keeps its size, and has no empty corners."""
+    """A camera that was knocked, by up to 45 degrees; beyond its old edges it sees their mirror image."""
     height, width = image.shape[:2]
-    degrees = 45 * strength
-    angle = np.deg2rad(degrees)
-    needed_wh = width * np.cos(angle) + height * np.sin(angle), width * np.sin(angle) + height * np.cos(angle)
-    zoom = max(needed_wh[0] / width, needed_wh[1] / height)
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, zoom)
-    return np.asarray(cv2.warpAffine(image, turn, (width, height)), np.uint8)
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), 45 * strength, 1)
+    return np.asarray(cv2.warpAffine(image, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
 def dead(image: Image, strength: float, rng: np.random.Generator) -> Image:
