@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SHAPE = Shape(learn_days_s=0)
 STRENGTHS = (1.0, 0.5, 0.25, 0.125)
 VIDEOS = ("people.mp4", "bottles.mp4")
-REFERENCE, WINDOW, MOST = 1000, 500, 2000
+REFERENCE, WINDOW, MOST = SHAPE.first * SHAPE.block, 500, 2000
 
 
 class World(NamedTuple):

@@ -14,6 +14,7 @@ from detector_grpc.configured import tls_files
 from detector_grpc.drift.keeper import Keeper
 from detector_grpc.drift.metrics import DriftMetrics
 from detector_grpc.drift.monitor import GROUP_SHAPE, Monitor
+from detector_grpc.drift.reference import MIN_BLOCKS
 from detector_grpc.drift.reports import Reports, evidently_command
 from detector_grpc.drift.series import Shape
 from detector_grpc.drift.station import Station
@@ -93,7 +94,7 @@ def _station(settings: Settings, store: Store) -> Station:
     learn_days_s, first = drift.learn_days * _DAY_S, drift.first_observations // _BLOCK
     shape = Shape(block=_BLOCK, first=first, learn_days_s=learn_days_s)
     monitor = Monitor(shape, GROUP_SHAPE._replace(learn_days_s=learn_days_s))
-    needed = _BLOCK * first
+    needed = _BLOCK * MIN_BLOCKS
     keeper = Keeper(monitor, store, _reference_file(settings), folder, needed)
     return Station(monitor, keeper, needed)
 

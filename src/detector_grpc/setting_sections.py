@@ -296,7 +296,11 @@ class DriftSettings(Section):
         10.0, gt=0, le=1000, description="Most observations a second of each version in each server process."
     )
     first_observations: int = Field(
-        1000, ge=800, le=10_000, description="Observations of a version that become its first reference."
+        2000,
+        ge=800,
+        le=10_000,
+        description="Observations of a version that become its first reference. With fewer, what is rare may be "
+        "missing, and be called drift.",
     )
     learn_days: float = Field(
         2.0,

@@ -33,7 +33,7 @@ FEATURES = (
     Feature("left_light", "light from the left", 20.0),
     Feature("edge_upright", "uprightness of edges", 0.12),
     Feature("edge_slant", "slant of edges", 0.12),
-    Feature("sharpness", "sharpness", 0.7),
+    Feature("sharpness", "sharpness", 1.5),
     Feature("noise", "noise", 1.0),
     Feature("blockiness", "blockiness", 0.25),
     Feature("aspect", "aspect ratio", 0.1),

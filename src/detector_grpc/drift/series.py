@@ -33,7 +33,7 @@ class Shape(NamedTuple):
     """
 
     block: int = 100
-    first: int = 10
+    first: int = 20
     hourly: int = 8
     window: int = 5
     learn_days_s: float = 2 * 86400.0

@@ -50,7 +50,8 @@ def rotation(image: Image, strength: float, rng: np.random.Generator) -> Image: 
     """A camera that was knocked, by up to 45 degrees; beyond its old edges it sees their mirror image."""
     height, width = image.shape[:2]
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), 45 * strength, 1)
-    return np.asarray(cv2.warpAffine(image, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+    turned = cv2.warpAffine(image, turn, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(turned, np.uint8)
 
 
 def dead(image: Image, strength: float, rng: np.random.Generator) -> Image:

@@ -96,7 +96,7 @@ def delay(series: Series, seen: Sequence[Observation]) -> int:
 def test_photos_of_one_kind_are_one_world(photos: list) -> None:  # type: ignore[type-arg]
     rng, seen = np.random.default_rng(SEED), [look(*photo) for photo in photos]
 
-    found = [states(Series(SHAPE), resampled(seen, 1000 + 50 * 500, rng)) for _ in range(4)]
+    found = [states(Series(SHAPE), resampled(seen, 2000 + 50 * 500, rng)) for _ in range(4)]
 
     alarms = sum(each.count(DriftState.DRIFTED) for each in found)
     assert alarms == 0, f"{alarms} alarms in 200 windows of 500 observations, seed {SEED}"
@@ -105,7 +105,7 @@ def test_photos_of_one_kind_are_one_world(photos: list) -> None:  # type: ignore
 @pytest.mark.parametrize("shift", sorted(SHIFTS.keys() - {"rotation"}))
 def test_what_befalls_photos_is_seen(photos: list, shift: str) -> None:  # type: ignore[type-arg]
     rng, series = np.random.default_rng(SEED), Series(SHAPE)
-    states(series, resampled([look(*photo) for photo in photos], 1050, rng))
+    states(series, resampled([look(*photo) for photo in photos], 2050, rng))
 
     changed = [look(SHIFTS[shift](image, 1, rng), boxes) for image, boxes in photos]
 
@@ -119,7 +119,7 @@ def test_other_things_in_photos_are_seen(photos: list) -> None:  # type: ignore[
     people, others = (
         [look(*p) for p in photos if any(c == person for _, c in p[1]) is is_of] for is_of in (True, False)
     )
-    states(series, resampled(people, 1050, rng))
+    states(series, resampled(people, 2050, rng))
 
     assert delay(series, resampled(others, 300, rng)) <= 300
     assert status(series, NOON_S).features[0].feature.name == "class_mix"
@@ -138,7 +138,7 @@ def test_a_video_is_one_world_in_whatever_pieces_and_what_befalls_its_camera_is_
 
     for shift, telling in TELLING.items():
         series = Series(SHAPE)
-        states(series, in_a_row[:1250])
+        states(series, in_a_row[:2250])
         changed = [look(SHIFTS[shift](image, 1, rng)) for image in video[100:1100:20]]
         held = [each for each in changed for _ in range(6)]
         assert delay(series, held) <= 300, shift
