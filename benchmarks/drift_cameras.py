@@ -19,8 +19,8 @@ from support.reference import DATA
 
 from detector_grpc.drift.evidence import DriftState
 from detector_grpc.drift.features import NAMES
-from detector_grpc.drift.monitor import Bounds, Monitor, Watched
-from detector_grpc.drift.observation import Observation
+from detector_grpc.drift.monitor import Bounds, Monitor
+from detector_grpc.drift.observation import Observation, Watched
 from detector_grpc.drift.series import Shape
 from detector_grpc.drift.simulator import SHIFTS
 from detector_grpc.drift.status import status

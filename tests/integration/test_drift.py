@@ -22,7 +22,7 @@ from support.pictures import jpeg
 from support.rest import Rest
 from support.ups import up_process
 
-from detector_grpc.drift.monitor import Watched
+from detector_grpc.drift.observation import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import grpc
 
 from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
 from detector_grpc._gen.detector.v1.drift_service_pb2_grpc import DriftIngestServiceStub, DriftServiceStub
-from detector_grpc.drift.monitor import Watched
+from detector_grpc.drift.observation import Watched
 from detector_grpc.rpc.drift_convert import observe_request
 from support.servers import server_process
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from detector_grpc.drift import parts, reference_file
-from detector_grpc.drift.monitor import Monitor, VersionMonitor, Watched
+from detector_grpc.drift.observation import Watched
 from detector_grpc.drift.reference import Reference, of_blocks
 from detector_grpc.drift.reference_file import Kept
 from detector_grpc.drift.store import Part
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from detector_grpc.drift.monitor import Monitor, VersionMonitor
     from detector_grpc.drift.store import Store
 
 log = logging.getLogger(__name__)

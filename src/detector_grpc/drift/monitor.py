@@ -14,7 +14,7 @@ from detector_grpc.drift.series import Series, Shape
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from detector_grpc.drift.observation import Observation
+    from detector_grpc.drift.observation import Observation, Watched
 
 # Enough for hundreds of cameras that are looked at twice a minute: a few minutes make a block.
 GROUP_SHAPE = Shape(block=6, first=12, hourly=5, window=3)
@@ -28,13 +28,6 @@ _BOTH_FILES_S = 60.0
 
 # Why observations are not taken.
 REASONS = ("too_many", "too_many_versions", "not_finite", "other_file")
-
-
-class Watched(NamedTuple):
-    """Name of a version, as servers resolved it."""
-
-    model: str
-    version: str
 
 
 class Bounds(NamedTuple):

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 UNCERTAIN_BELOW = 0.7
 
 
+class Watched(NamedTuple):
+    """Name of a version, as servers resolved it."""
+
+    model: str
+    version: str
+
+
 class Observation(NamedTuple):
     """One picture and its detections.
 

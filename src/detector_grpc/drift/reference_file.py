@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detector_grpc.drift.block import Block
 from detector_grpc.drift.features import NAMES, SCHEMA
-from detector_grpc.drift.monitor import Watched
+from detector_grpc.drift.observation import Watched
 from detector_grpc.drift.reference import MIN_BLOCKS, Reference, of_blocks
 from detector_grpc.errors import ReferenceInvalid
 from detector_grpc.validation import faults

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from detector_grpc.drift.monitor import Watched
+    from detector_grpc.drift.observation import Watched
     from detector_grpc.drift.station import ReportSource, Station
 
 log = logging.getLogger(__name__)

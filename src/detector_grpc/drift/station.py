@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector_grpc.drift.keeper import Keeper
-    from detector_grpc.drift.monitor import Monitor, VersionMonitor, Watched
-    from detector_grpc.drift.observation import Observation
+    from detector_grpc.drift.monitor import Monitor, VersionMonitor
+    from detector_grpc.drift.observation import Observation, Watched
     from detector_grpc.drift.series import Series
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from detector_grpc.drift.monitor import Watched
+    from detector_grpc.drift.observation import Watched
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import prometheus_client
 
-from detector_grpc.drift.monitor import Watched
-from detector_grpc.drift.observation import Observation, observe
+from detector_grpc.drift.observation import Observation, Watched, observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

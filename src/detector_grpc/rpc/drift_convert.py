@@ -10,8 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
 from detector_grpc.drift.evidence import DriftState
 from detector_grpc.drift.features import NAMES, SCHEMA
-from detector_grpc.drift.monitor import Watched
-from detector_grpc.drift.observation import Observation
+from detector_grpc.drift.observation import Observation, Watched
 from detector_grpc.drift.reference import of_blocks
 from detector_grpc.errors import InvalidRequest, Violation
 

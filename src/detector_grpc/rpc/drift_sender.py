@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from detector_grpc.drift.monitor import Watched
-    from detector_grpc.drift.observation import Observation
+    from detector_grpc.drift.observation import Observation, Watched
 
 # A batch is taken in within milliseconds; who takes longer is ill.
 _TIMEOUT_S = 5.0

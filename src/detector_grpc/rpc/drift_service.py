@@ -9,7 +9,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
 from detector_grpc._gen.detector.v1.drift_service_pb2_grpc import DriftIngestServiceServicer, DriftServiceServicer
-from detector_grpc.drift.monitor import Watched
+from detector_grpc.drift.observation import Watched
 from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.rpc import drift_convert
 from detector_grpc.rpc.fields import read_names

@@ -5,8 +5,8 @@ import pytest
 from support.drift import NOON_S, observations
 
 from detector_grpc.drift.evidence import DriftState
-from detector_grpc.drift.monitor import Bounds, Monitor, Watched
-from detector_grpc.drift.observation import Observation
+from detector_grpc.drift.monitor import Bounds, Monitor
+from detector_grpc.drift.observation import Observation, Watched
 from detector_grpc.drift.series import Shape
 
 SHAPE = Shape(block=20, first=10, learn_days_s=0)

@@ -8,7 +8,7 @@ import pytest
 from support.drift import NOON_S, block
 
 from detector_grpc.drift import reference_file
-from detector_grpc.drift.monitor import Watched
+from detector_grpc.drift.observation import Watched
 from detector_grpc.drift.reference import Reference
 from detector_grpc.drift.reference_file import Kept, from_json, to_json
 from detector_grpc.errors import ReferenceInvalid

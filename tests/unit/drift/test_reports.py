@@ -8,7 +8,8 @@ import pytest
 from support.drift import NOON_S, observations
 
 from detector_grpc.drift.keeper import Keeper
-from detector_grpc.drift.monitor import Monitor, Watched
+from detector_grpc.drift.monitor import Monitor
+from detector_grpc.drift.observation import Watched
 from detector_grpc.drift.reports import Reports, evidently_command
 from detector_grpc.drift.series import Shape
 from detector_grpc.drift.station import Station

@@ -10,7 +10,8 @@ from support.drift import NOON_S, observations
 
 from detector_grpc.drift.evidence import DriftState
 from detector_grpc.drift.keeper import AUDIT_FILE, Keeper
-from detector_grpc.drift.monitor import Bounds, Monitor, Watched
+from detector_grpc.drift.monitor import Bounds, Monitor
+from detector_grpc.drift.observation import Watched
 from detector_grpc.drift.reference import of_blocks
 from detector_grpc.drift.series import Shape
 from detector_grpc.drift.station import Station

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from detector_grpc.drift.features import NAMES
-from detector_grpc.drift.monitor import Watched
+from detector_grpc.drift.observation import Watched
 from detector_grpc.interceptors import drift
 from detector_grpc.interceptors.drift import MAX_KEPT, DriftObserver, SampleLimits
 from detector_grpc.serving.options import DetectOptions

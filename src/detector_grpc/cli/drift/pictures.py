@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector_grpc.cli.connection import Connection
-    from detector_grpc.drift.monitor import Watched
+    from detector_grpc.drift.observation import Watched
 
 _BLOCK = 100
 

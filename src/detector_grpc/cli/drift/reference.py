@@ -14,7 +14,7 @@ from rich.table import Table
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.drift.connection import ask, connected_to_drift
 from detector_grpc.cli.drift.pictures import reference_of
-from detector_grpc.drift.monitor import Watched
+from detector_grpc.drift.observation import Watched
 
 if TYPE_CHECKING:
     from detector_grpc.cli.connection import Connection
