@@ -49,6 +49,9 @@ def environment(ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory
         "DETECTOR_GATEWAY_PORT": str(gateway_port),
         "DETECTOR_GATEWAY_HTTP_PORT": "0",
         "DETECTOR_GATEWAY_ADMIN_PORT": "0",
+        "DETECTOR_DRIFT_PORT": "0",
+        "DETECTOR_DRIFT_METRICS_PORT": "0",
+        "DETECTOR_DRIFT_STATE": str(tmp_path_factory.mktemp("drift")),
         "DETECTOR_GATEWAY_STATE": str(tmp_path_factory.mktemp("state")),
         "DETECTOR_ADDRESS": f"localhost:{port}",
     }
