@@ -141,8 +141,8 @@ class FrameLedger(Generic[FrameT]):
             entry.message = message
 
     def refuse(self, entry: Entry[FrameT], now: float, error: CallFailed) -> None:
-        """Settles a frame that cannot be sent, unless it was encoded after all, for a later call."""
-        if entry.answer is None and entry.message is None:
+        """Settles a frame that cannot be sent."""
+        if entry.answer is None:
             (self._taken if entry in self._taken else self._waiting).remove(entry)
             entry.settle(now, error=error)
 
