@@ -111,7 +111,7 @@ def until_answer(client: Client, request: DetectRequest) -> DetectResponse:
     ("settings", "fault"),
     [
         ({"runtime_provider": CUDA}, "set DETECTOR_RUNTIME_ENGINE"),
-        ({"runtime_engine": "/tmp/engine"}, "CPUExecutionProvider .* runs in the servers themselves"),  # noqa: S108
+        ({"runtime_engine": "engine"}, "CPUExecutionProvider .* runs in the servers themselves"),
         ({"runtime_provider": CUDA, "runtime_engine": "/nowhere/engine"}, "cannot listen on /nowhere/engine"),
     ],
 )
