@@ -84,7 +84,7 @@ def plot(comparison: Comparison) -> Figure:
     latency.yaxis.set_major_formatter("{x:g}")
     latency.yaxis.set_minor_formatter("{x:g}")
     latency.legend()
-    shares = {name: _spread(_shares(rounds)) for name, rounds in comparison.rounds.items()}
+    shares = {name: _spread([each.goodput_share for each in rounds]) for name, rounds in comparison.rounds.items()}
     _bars(goodput, "goodput / capacity under overload", shares)
     for axes in (costs, latency, goodput):
         axes.grid(alpha=0.3)
@@ -128,9 +128,11 @@ def _overload(comparison: Comparison) -> list[str]:
         rows.append(
             [
                 name,
-                _of([each.capacity_per_s for each in rounds], 1),
+                _of([each.capacity.answers_per_s for each in rounds], 1),
                 _of([each.overload.answers_per_s for each in rounds], 1),
-                _of(_shares(rounds), 2),
+                _of([each.goodput_share for each in rounds], 2),
+                _of([each.goodput_share_of_rest(comparison.processors) for each in rounds], 2),
+                _of([each.overload.generator_cpu_ms for each in rounds], 2),
                 f"{MOST_TIMES:g} or more" if statistics.median(times) == MOST_TIMES else _of(times, 2),
                 _of([each.afterwards_s for each in rounds], 2),
             ]
@@ -138,15 +140,21 @@ def _overload(comparison: Comparison) -> list[str]:
     told = (
         f"At {comparison.times:g} times what the bare loop does, with callers who leave after "
         f"{comparison.deadline_ms:g} ms. Goodput is what is answered by then, once the overload has lasted twice as "
-        "long; capacity the most that the server got in any closed loop of the same round. Afterwards is the two "
-        "seconds after all have left:"
+        "long; capacity the most that the server got in any closed loop of the same round, and what the callers leave "
+        "of it is less what they take of the processors beyond what they took then. Afterwards is the two seconds "
+        "after all have left:"
     )
-    header = ["", "capacity, 1/s", "goodput, 1/s", "goodput / capacity", "ours / theirs", "CPU afterwards, s"]
+    header = [
+        "",
+        "capacity, 1/s",
+        "goodput, 1/s",
+        "goodput / capacity",
+        "of what the callers leave",
+        "CPU of the callers, ms a call",
+        "ours / theirs",
+        "CPU afterwards, s",
+    ]
     return [told, "", *_table(header, rows)]
-
-
-def _shares(rounds: Sequence[Round]) -> list[float]:
-    return [each.overload.answers_per_s / each.capacity_per_s for each in rounds]
 
 
 def _cell(of: str, number: int, name: str, digits: int) -> Callable[[Sequence[Round]], str]:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detector_grpc.bench.overload import left_by_generator
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -38,6 +40,11 @@ class Load:
     cpu_ms: float | None
     generator_cpu_ms: float
 
+    @property
+    def generator_processors(self) -> float:
+        """Processors that the generator kept busy."""
+        return self.calls_per_s * self.generator_cpu_ms / 1e3
+
 
 @dataclass(frozen=True)
 class Round:
@@ -60,9 +67,19 @@ class Round:
     afterwards_s: float
 
     @property
-    def capacity_per_s(self) -> float:
-        """The most that any closed loop got."""
-        return max(load.answers_per_s for load in self.closed)
+    def capacity(self) -> Load:
+        """The closed loop that got most answers."""
+        return max(self.closed, key=lambda load: load.answers_per_s)
+
+    @property
+    def goodput_share(self) -> float:
+        """What is left of the capacity under overload."""
+        return self.overload.answers_per_s / self.capacity.answers_per_s
+
+    def goodput_share_of_rest(self, processors: int) -> float:
+        """The same, where what the generator now takes of the processors is taken off the capacity."""
+        generators = self.capacity.generator_processors, self.overload.generator_processors
+        return self.goodput_share / left_by_generator(*generators, processors)
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Round:
@@ -89,6 +106,7 @@ class Comparison:
         model: Model and version.
         when: Date.
         machine: Hardware and system, in words.
+        processors: Those that servers and callers shared.
         versions: What was installed, by name.
         picture: The picture, in words.
         times: The overload, as a multiple of what the bare loop did.
@@ -101,6 +119,7 @@ class Comparison:
     model: str
     when: str
     machine: str
+    processors: int
     versions: dict[str, str]
     picture: str
     times: float

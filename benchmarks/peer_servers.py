@@ -109,8 +109,14 @@ def servers(repository: Path, data: bytes, processors: int, bare_per_s: float, d
             "orjson; the body is the picture; no Pydantic; uvicorn with uvloop, httptools and without an access log",
             *fastapi,
         ),
+        "FastAPI, observed": peer(
+            "the same, with uvicorn's access log, which is its default, and a counter and a histogram of "
+            "prometheus_client for each request",
+            *fastapi,
+            "--observed",
+        ),
         "FastAPI, limit": peer(
-            f"the same, and 503 while {most} requests are under way, which take half of what callers wait",
+            f"as FastAPI, and 503 while {most} requests are under way, which take half of what callers wait",
             *fastapi,
             *limit,
             overload_only=True,

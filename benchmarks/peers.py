@@ -144,6 +144,7 @@ async def measure(arguments: argparse.Namespace, repository: Path, jpeg: Path, d
         model=f"{source.model} {source.version}",
         when=datetime.now(UTC).date().isoformat(),
         machine=machine(processors),
+        processors=processors,
         versions=versions(),
         picture=f"JPEG of {WIDTH} x {HEIGHT} pixels, {len(data) // 1000} KB",
         times=arguments.times,

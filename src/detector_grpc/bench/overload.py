@@ -38,9 +38,20 @@ class Multiple:
     def of(cls, times: float, capacity: LoadReport, load: LoadReport, processors: int) -> Multiple:
         """What a load came to that was so many times the capacity, on a machine of so many processors."""
         capacity_per_s = capacity.answered_per_s
-        taken = max(load.generator_processors - capacity.generator_processors, 0.0)
+        left = left_by_generator(capacity.generator_processors, load.generator_processors, processors)
         goodput = load.goodput_per_s / capacity_per_s
-        return cls(times, times * capacity_per_s, goodput, goodput / (1 - min(taken / processors, _MOST_TAKEN)), load)
+        return cls(times, times * capacity_per_s, goodput, goodput / left, load)
+
+
+def left_by_generator(before: float, now: float, processors: int) -> float:
+    """Share of a server's capacity that a generator leaves it which now takes more of the processors than before.
+
+    Args:
+        before: Processors that it kept busy while the capacity was measured.
+        now: Those that it keeps busy now.
+        processors: Those that it shares with the server.
+    """
+    return 1 - min(max(now - before, 0.0) / processors, _MOST_TAKEN)
 
 
 @dataclass(frozen=True)
