@@ -302,15 +302,12 @@ def plot(points: Sequence[Point], picture_ms: float, file: Path) -> None:
         chosen = [point for point in points if point.side == side]
         counts = [getattr(point, of) for point in chosen]
         axes.plot(counts, [point.pictures_per_s for point in chosen], "o-", label=side)
-    left.set(xlabel="threads of one process")
-    right.set(xlabel="processes")
-    for axes, engines in ((left, "one engine"), (right, "as many engines")):
-        last = max(axes.get_xlim()[1], 1)
-        rates = [1e3 / picture_ms * (count if axes is right else 1) for count in (0, last)]
-        axes.plot([0, last], rates, color="grey", linestyle="--", label=engines)
-        axes.set(ylabel="pictures per second", xlim=(0, last), ylim=(0, None))
+    most = 1.15 * max(point.pictures_per_s for point in points)  # what the engines could do may be far above
+    for axes, of in ((left, "threads of one process"), (right, "processes")):
+        axes.axhline(1e3 / picture_ms, color="grey", linestyle="--", label="one engine")
+        axes.set(xlabel=of, ylabel="pictures per second", xlim=(0, None), ylim=(0, most))
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="lower right")
     figure.savefig(file)
 
 
