@@ -78,6 +78,15 @@ def listed(names: Iterable[object], most: int = 10) -> str:
     return text if len(shown) <= most else f"{text} and {len(shown) - most} more"
 
 
+def let_go(error: BaseException) -> None:
+    """Has an error that was dealt with keep nothing but its own words.
+
+    Its traceback holds all that was at hand where it was raised, such as the picture, and in circles, so that this
+    would stay until garbage is collected.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+
+
 class InvalidRequest(DetectorError):
     """Expected. Fields of the request are wrong; all of them are named."""
 

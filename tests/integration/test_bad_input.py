@@ -311,6 +311,19 @@ def test_a_picture_that_promises_too_many_pixels_costs_no_memory(make: Any) -> N
         assert server.peak_memory_bytes() - before < 8 * MIB  # its pixels would take 10 GB
 
 
+def test_pictures_that_are_broken_leave_nothing_behind() -> None:
+    damaged = png(noise(1600, 1600))[:-1000]
+    with server_process(repository=BUNDLED_MODELS) as server, connected(server.address) as client:
+        client.wait_for_status(SERVING)
+        failure(lambda: client.detect(encoded_request(damaged)))
+        before = server.peak_memory_bytes()
+
+        for _ in range(30):
+            failure(lambda: client.detect(encoded_request(damaged)))
+
+        assert server.peak_memory_bytes() - before < 3 * len(damaged)
+
+
 def test_damaged_strips_of_a_tiff_do_not_fill_the_log(tmp_path: Path) -> None:
     tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
     damaged = files.tiff(noise(64, 200), {Tag.COMPRESSION: [8]}, rows=1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import grpc
 import grpc.aio
 
-from detector_grpc.errors import DetectorError
+from detector_grpc.errors import DetectorError, let_go
 from detector_grpc.interceptors.around import AroundInterceptor
 from detector_grpc.serving.outcome import CURRENT_CALL
 
@@ -62,6 +62,7 @@ class ErrorsInterceptor(AroundInterceptor):
             status = self._status_of(error, call.request_id)
             if status.code is grpc.StatusCode.INTERNAL:
                 log.exception("call failed", extra={"method": method, "request_id": call.request_id})
+            let_go(error)
             trailing = (*(context.trailing_metadata() or ()), *status.trailing_metadata)
             try:
                 async with asyncio.timeout(ABORT_TIMEOUT_S):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import grpc
 
-from detector_grpc.errors import DetectorError, MessageTooLarge
+from detector_grpc.errors import DetectorError, MessageTooLarge, let_go
 from detector_grpc.rpc import stream_messages
 from detector_grpc.rpc.status import code_of
 from detector_grpc.serving.frame_jobs import FrameJobs
@@ -220,8 +220,7 @@ class StreamFrames:
         )
         if error is not None:
             self._log(error, frame.payload.frame_id)
-            # Until it is answered an error must not hold what its traceback does, such as the picture.
-            error.__traceback__ = error.__cause__ = error.__context__ = None
+            let_go(error)
         self._on_settled()
 
     def _log(self, error: BaseException, frame_id: int) -> None:

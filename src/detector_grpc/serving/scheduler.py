@@ -36,7 +36,7 @@ from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown, WouldBeLate
+from detector_grpc.errors import DeadlineExpired, QueueFull, ShuttingDown, WouldBeLate, let_go
 from detector_grpc.serving.cpu import BATCH_WORK, WORK, stand_back
 from detector_grpc.serving.service_time import ServiceTime
 from detector_grpc.serving.turns import Turns
@@ -253,11 +253,13 @@ class Scheduler:
         began = self._running[job.priority].pop(job)
         if job.priority is Priority.INTERACTIVE and error is None:  # one that fails does so early
             self._service_time.add(self._clock() - began)
-        if not job.future.done():  # else its caller left while it ran
-            if error is None:
-                job.future.set_result(value)
-            else:
-                job.future.set_exception(error)
+        if job.future.done():  # its caller left while it ran
+            if error is not None:
+                let_go(error)
+        elif error is None:
+            job.future.set_result(value)
+        else:
+            job.future.set_exception(error)
         self._end(job)
         self._fill()
 

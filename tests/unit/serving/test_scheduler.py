@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import threading
+import weakref
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -424,6 +425,24 @@ async def test_a_caller_that_leaves_while_its_job_runs_disturbs_nobody(error: Ba
     gc.collect()
     assert complaints == []
     assert scheduler.shed == {}  # it was run
+
+
+async def test_of_a_job_that_fails_when_its_caller_has_left_nothing_stays() -> None:
+    gc.disable()  # what only a collection finds would stay for long
+    try:
+        scheduler, gate = Scheduler(1, 10, Clock()), Gate(error=ValueError("nobody listens"))
+        gone = threading.Event()
+        weakref.finalize(gate, gone.set)
+        (task,) = await waiting(scheduler, gate)
+        await gate.began()
+        task.cancel()
+        await asyncio.wait({task})
+        gate.open()
+        del task, gate
+        await scheduler.close()
+        assert await asyncio.to_thread(gone.wait, TIMEOUT_S)  # its thread has it for a moment
+    finally:
+        gc.enable()
 
 
 async def test_closing_waits_for_what_was_accepted_and_refuses_the_rest() -> None:
