@@ -76,12 +76,12 @@ class FrameJobs(Generic[PayloadT]):
             self._book.settle(frame, outcome)
         self.look_at_more()
 
-    def _choose(self, taken: list[Frame[PayloadT]]) -> Callable[[float], object]:
+    def _choose(self, taken: list[Frame[PayloadT]]) -> Callable[[float], object] | None:
         self._queued -= 1
         now = time.monotonic()
         frame = self._book.take(now)
         if frame is None:  # all that waited has become stale
-            return lambda _: None
+            return None
         taken.append(frame)
         self._running += 1
         work = self._begin(frame.payload, now - frame.arrived)

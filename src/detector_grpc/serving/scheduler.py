@@ -7,6 +7,7 @@ for others: one always, so that it gets on, and as many more as interactive work
 States of a job, and all the ways between them:
 
     submit ──► waiting ──► running ──► done (value or error)
+       │          │ ├────► done        there is nothing to do any more
        │          │ └────► expired     it can no longer be done before its deadline: DeadlineExpired
        │          └──────► cancelled   the caller left: nobody gets an answer
        └──► refused                    it would be late, the flow's queue is full, or all are closed: WouldBeLate,
@@ -61,7 +62,7 @@ class Priority(Enum):
 
 @dataclass(eq=False)
 class _Job:
-    choose: Callable[[], Work]
+    choose: Callable[[], Work | None]
     future: asyncio.Future[Any]
     submitted: float
     deadline: float | None
@@ -164,25 +165,28 @@ class Scheduler:
             Exception: Whatever `work` raises.
         """
         self.check(flow, priority, deadline)
-        return await self._submit(lambda: work, deadline, flow, priority, uses)
+        value: T = await self._submit(lambda: work, deadline, flow, priority, uses)
+        return value
 
     async def submit_chosen(
-        self, choose: Callable[[], Callable[[float], T]], flow: Flow, priority: Priority, uses: object = None
-    ) -> T:
+        self, choose: Callable[[], Callable[[float], T] | None], flow: Flow, priority: Priority, uses: object = None
+    ) -> T | None:
         """As `submit`, with work that is chosen when a worker is free, on the loop; `choose` must not raise.
 
-        How many jobs wait is bounded by the owner of the flow.
+        Where it chooses None there is nothing to do any more, and the value is None at once. How many jobs wait is
+        bounded by the owner of the flow.
         """
-        return await self._submit(choose, None, flow, priority, uses)
+        value: T | None = await self._submit(choose, None, flow, priority, uses)
+        return value
 
     async def _submit(
         self,
-        choose: Callable[[], Callable[[float], T]],
+        choose: Callable[[], Work | None],
         deadline: float | None,
         flow: Flow,
         priority: Priority,
         uses: object,
-    ) -> T:
+    ) -> Any:  # noqa: ANN401
         if self._closed:
             raise ShuttingDown
         now, future = self._clock(), asyncio.get_running_loop().create_future()
@@ -191,14 +195,13 @@ class Scheduler:
         self._waiting[priority].append(job, flow, now + self._max_wait_s if deadline is None else deadline)
         self._fill()
         try:
-            value: T = await job.future
+            return await job.future
         except asyncio.CancelledError:
             if self._waiting[priority].remove(job, flow):
                 expired = deadline is not None and self._clock() >= deadline
                 self.shed["expired" if expired else "cancelled"] += 1
                 self._end(job)
             raise
-        return value
 
     async def until_unused(self, thing: object) -> None:
         """Waits until no job uses it, those included that still run though their callers have left."""
@@ -235,9 +238,12 @@ class Scheduler:
             self.shed["expired"] += 1
             job.future.set_exception(DeadlineExpired(now - job.submitted))
             self._end(job)
+        elif (work := job.choose()) is None:
+            job.future.set_result(None)
+            self._end(job)
         else:
             self._running[job.priority][job] = now
-            self._threads[job.priority].submit(self._run, job, job.choose(), now - job.submitted)
+            self._threads[job.priority].submit(self._run, job, work, now - job.submitted)
 
     def _run(self, job: _Job, work: Work, waited_s: float) -> None:
         """Does the work; the only method that runs on a worker thread."""
