@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from typing import TYPE_CHECKING
 
 from detector_grpc.configured import open_engines
@@ -34,6 +35,7 @@ def run(settings: Settings) -> None:
     if provider not in GPU_PROVIDERS:
         raise SetupInvalid([f"{provider} (DETECTOR_RUNTIME_PROVIDER) runs in the servers themselves"])
     import_onnxruntime()
+    _open_all_files_that_may_be()
     with logging_to_stderr(settings.log_level), asyncio.Runner() as runner:
         runner.run(_serve(settings, path))
 
@@ -49,3 +51,9 @@ async def _serve(settings: Settings, path: Path) -> None:
     await stopping.begun.wait()
     await asyncio.to_thread(server.close)
     log.info("stopped")
+
+
+def _open_all_files_that_may_be() -> None:
+    """Each thread of each server has two files open for each model: more than the thousand of most systems, soon."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

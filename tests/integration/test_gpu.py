@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -119,4 +120,14 @@ def test_an_engine_process_that_cannot_start_says_why(settings: dict[str, str], 
     engine = ServerProcess(variables(settings), (*PROGRAM, "engine"))
     assert engine.wait() == 2
     assert re.search(fault, engine.text)
+    engine.close()
+
+
+def test_an_engine_process_may_open_all_files_that_the_system_lets_it(tmp_path: Path) -> None:
+    few = ("sh", "-c", 'ulimit -Sn 256 && exec "$@"', "sh")
+    settings = {"runtime_provider": CUDA, "runtime_engine": str(tmp_path / "engine")}
+    engine = ServerProcess(variables(settings), (*few, *PROGRAM, "engine"))
+    engine.wait_for_log("listening")
+    soft, hard = resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard > 256
     engine.close()

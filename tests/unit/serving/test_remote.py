@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import os
+import resource
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -197,3 +200,35 @@ def test_a_file_that_is_no_socket_is_not_touched(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("server")
 def test_nobody_else_may_connect(socket_path: Path) -> None:
     assert socket_path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_server_that_comes_while_too_many_files_are_open_waits(
+    server: EngineServer, session: RemoteSession, socket_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, hard))  # one more file may be open: the caller's end
+    try:
+        with wire.connect(str(socket_path)):
+            pause = threading.Event()
+            while "Too many open files" not in str([vars(record) for record in caplog.records]):
+                assert server._accepting.is_alive()
+                pause.wait(0.001)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert run(session, 1) == [[2, 2]]
+
+
+@pytest.mark.usefixtures("server")
+def test_a_connection_keeps_no_file_open_but_its_row(session: RemoteSession) -> None:
+    def memory_files() -> int:
+        links = [file.readlink() for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+        return sum("memfd:" in str(link) for link in links)
+
+    run(session, 1)
+    gc.collect()  # what other tests have left
+    before = memory_files()
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(run, session, 2).result(30) == [[4, 4]]
+    assert memory_files() - before == 2  # one at each end

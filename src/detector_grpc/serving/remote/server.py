@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Between two tries to take a connection, where too many files are open.
+_PAUSE_S = 0.1
+
 
 class EngineServer:
     """Answers servers, each connection on a thread of its own.
@@ -54,12 +57,14 @@ class EngineServer:
         self._lock = threading.Lock()
         self._held: dict[wire.Opening, _Held] = {}
         self._connections: dict[threading.Thread, socket.socket] = {}
+        self._closed = threading.Event()
         self._listener = wire.listen(path)
         self._accepting = threading.Thread(target=self._accept)
         self._accepting.start()
 
     def close(self) -> None:
         """Leaves all servers, and frees all models."""
+        self._closed.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
         self._listener.close()
@@ -72,11 +77,14 @@ class EngineServer:
             thread.join()
 
     def _accept(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # closed
-                return
+            except OSError as error:
+                if not self._closed.is_set():
+                    log.error("servers have to wait", extra={"cause": str(error)})  # noqa: TRY400 - expected
+                    self._closed.wait(_PAUSE_S)
+                continue
             thread = threading.Thread(target=self._answer, args=(connection,))
             with self._lock:
                 self._connections[thread] = connection
@@ -104,6 +112,7 @@ class EngineServer:
                 log.error("model refused", extra={"digest": opening.digest, "cause": error.message})  # noqa: TRY400 - expected
                 wire.send_refusal(connection, error.message)
                 return
+            del model  # which has a file open
             wire.send_shapes(connection, opened.shapes)
             memory = wire.receive_row(connection, opened.shapes.size_bytes)
             row, turn = opened.shapes.row_in(memory), threading.Lock()
