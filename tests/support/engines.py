@@ -45,8 +45,10 @@ class DoublingEngine:
     @contextmanager
     def pinned(self, memory: mmap) -> Iterator[None]:
         self.pinned_bytes += len(memory)
-        yield
-        self.pinned_bytes -= len(memory)
+        try:
+            yield
+        finally:
+            self.pinned_bytes -= len(memory)
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         return [2 * feeds["images"].astype(np.float32) for _ in outputs]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from detector_grpc.errors import EngineGone, InferenceFailed, ModelInvalid
 from detector_grpc.serving.remote import wire
 from detector_grpc.serving.remote.server import EngineServer
 from detector_grpc.serving.remote.session import RemoteSession
+from detector_grpc.serving.rows import ArrayShape
 from detector_grpc.serving.session import CPU_PROVIDER, Model
 
 if TYPE_CHECKING:
@@ -232,3 +234,54 @@ def test_a_connection_keeps_no_file_open_but_its_row(session: RemoteSession) -> 
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(run, session, 2).result(30) == [[4, 4]]
     assert memory_files() - before == 2  # one at each end
+
+
+class Stranger:
+    """Says what a server says, whenever he likes."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self.connection = wire.connect(str(socket_path))
+        feeds = (("images", ArrayShape((1, 2), "uint8")),)
+        wire.send_opening(self.connection, wire.Opening("", "/", feeds, ("twice",)), memory_of(MODEL.content))
+        wire.send_row(self.connection, memory_of(bytes(wire.receive_shapes(self.connection).size_bytes)))
+
+    def run(self) -> None:
+        self.connection.send(wire.RUN)
+
+
+def memory_of(content: bytes) -> int:
+    file = wire.memory_file(len(content))
+    os.pwrite(file, content, 0)
+    return file
+
+
+@pytest.mark.usefixtures("server")
+def test_memory_stays_pinned_while_the_engine_is_at_work_in_it_however_its_owner_leaves(
+    socket_path: Path, engines: Engines
+) -> None:
+    stranger = Stranger(socket_path)
+    engine = engines.engine
+    runs = len(engine.sizes)
+    stranger.run()
+    assert stranger.connection.recv(1, socket.MSG_PEEK) == wire.DONE
+    pinned_bytes = engine.pinned_bytes
+    engine.gate.clear()
+    stranger.run()
+    while len(engine.sizes) < runs + 2:
+        assert engine.began.acquire(timeout=30)
+    stranger.connection.close()  # has not read the answer, which the engine's end is told as an error
+    assert not engine.closed.wait(0.1)
+    assert engine.pinned_bytes == pinned_bytes > 0
+    engine.gate.set()
+    assert engine.closed.wait(30)
+    assert engine.pinned_bytes == 0
+
+
+@pytest.mark.usefixtures("server")
+def test_a_stranger_who_reads_no_answers_keeps_nobody_waiting(session: RemoteSession, socket_path: Path) -> None:
+    stranger = Stranger(socket_path)
+    stranger.connection.settimeout(10)
+    for _ in range(1000):  # more answers than fit in
+        stranger.run()
+    assert run(session, 2) == [[4, 4]]
+    stranger.connection.close()

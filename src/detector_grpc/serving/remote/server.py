@@ -122,10 +122,12 @@ class EngineServer:
                 _say(connection, failure)
 
             with opened.batcher.pinned(memory):
-                while connection.recv(1):
-                    turn.acquire()
-                    opened.batcher.submit(row, done)
-                turn.acquire()
+                try:
+                    while connection.recv(1):
+                        turn.acquire()
+                        opened.batcher.submit(row, done)
+                finally:
+                    turn.acquire()  # the memory is needed until the engine is done with it
 
     def _open(self, opening: wire.Opening, model: mmap) -> _Opened:
         engines = self._open_engines(Model(Path(opening.path), model[:]))
@@ -183,5 +185,5 @@ def _say(connection: socket.socket, failure: Exception | None) -> None:
     """How a run went, to whoever waits for it."""
     if failure is not None:
         log.error("batch failed", exc_info=failure)
-    with suppress(OSError):  # nobody does any more
-        connection.send(wire.DONE if failure is None else wire.FAILED)
+    with suppress(OSError):  # nobody does any more, or nobody reads; the engine waits for nobody
+        connection.send(wire.DONE if failure is None else wire.FAILED, socket.MSG_DONTWAIT)
