@@ -45,7 +45,7 @@ class _Step(NamedTuple):
     operand: NDArray[np.generic] | None = None
 
 
-def fold(file: bytes, image: str, numbers: TensorFormat) -> bytes:
+def fold(file: bytes, image: str, numbers: TensorFormat, hw: tuple[int, int]) -> bytes:
     """Has a model take pictures.
 
     Where nothing but convolutions sees the image, their weights take over scale and colour order. They could not take
@@ -55,10 +55,11 @@ def fold(file: bytes, image: str, numbers: TensorFormat) -> bytes:
         file: An ONNX file that the runtime can load.
         image: Name of its image input.
         numbers: What that takes.
+        hw: Size of the pictures, px.
 
     Returns:
-        The same model with the input PICTURES, uint8 (N, H, W, 3), RGB, in the place of `image`; N, H and W as in the
-        file, fixed or open.
+        The same model with the input PICTURES, uint8 (N, *hw, 3), RGB, in the place of `image`; N as in the file, fixed
+        or open.
     """
     model = Model.FromString(file)
     graph = model.graph
@@ -82,7 +83,7 @@ def fold(file: bytes, image: str, numbers: TensorFormat) -> bytes:
     for node in reversed([*constants, *nodes]):
         graph.node.insert(0, node)
     (old,) = (each for each in graph.input if each.name == image)
-    old.CopyFrom(_pictures(old, numbers))
+    old.CopyFrom(_pictures(old, hw))
     folded: bytes = model.SerializeToString()
     return folded
 
@@ -151,9 +152,8 @@ def _constant(name: str, value: NDArray[np.generic]) -> Node:
     return Node(op_type="Constant", output=[name], attribute=[attribute])
 
 
-def _pictures(image: Value, numbers: TensorFormat) -> Value:
+def _pictures(image: Value, hw: tuple[int, int]) -> Value:
     """The input that takes the place of `image`."""
-    sizes = image.type.tensor_type.shape.dim
-    axes = _TO_NHWC if numbers.dimension_order == "NCHW" else range(4)
-    shape = Shape(dim=[sizes[axis] for axis in axes])
+    batch, *_ = image.type.tensor_type.shape.dim
+    shape = Shape(dim=[batch, *(Shape.Dimension(dim_value=size) for size in (*hw, CHANNELS))])
     return Value(name=PICTURES, type=Type(tensor_type=Type.Tensor(elem_type=Tensor.UINT8, shape=shape)))

@@ -251,7 +251,7 @@ class OnnxFile:
     def taking(self, image: ImageInput) -> Session:
         """See ModelFile."""
         path, content = self._model
-        return self._open_session(Model(path, graph.fold(content, image.name, image.tensor_format)))
+        return self._open_session(Model(path, graph.fold(content, image.name, image.tensor_format, image.hw)))
 
     def close(self) -> None:
         """See ModelFile."""

@@ -95,7 +95,7 @@ def operators(model: bytes) -> list[str]:
 def assert_the_same(model: bytes, numbers: TensorFormat, samples: np.ndarray | None = None) -> bytes:
     """That the model, taking pictures, answers the same; it."""
     samples = pictures() if samples is None else samples
-    taking = graph.fold(model, "image", numbers)
+    taking = graph.fold(model, "image", numbers, samples.shape[1:3])
     answers = run(taking, {PICTURES: samples})
     for answer, expected in zip(answers, run(model, {"image": by_formula(samples, numbers)}), strict=True):
         assert answer.dtype == expected.dtype
@@ -200,14 +200,14 @@ def test_weights_of_half_precision_are_left_alone() -> None:
 @pytest.mark.parametrize("opset", [7, 13, 21])
 @pytest.mark.parametrize("sizes", [("n", "h", "w"), ("n", 5, 7), (2, 5, 7)])
 @pytest.mark.parametrize("dimension_order", get_args(DimensionOrder))
-def test_what_is_open_stays_open_and_what_is_fixed_fixed(
+def test_pictures_have_their_size_and_batches_that_of_the_file(
     sizes: tuple[object, object, object], dimension_order: DimensionOrder, opset: int
 ) -> None:
     numbers = TensorFormat("float32", dimension_order, "BGR", *WITH_MEAN[1])
     model = net("out = Relu (image)", numbers, sizes=sizes, opset=opset)
     taking = assert_the_same(model, numbers, pictures(2))
     (info,) = onnxruntime.InferenceSession(taking, providers=["CPUExecutionProvider"]).get_inputs()
-    assert (info.name, info.type, info.shape) == (PICTURES, "tensor(uint8)", [*sizes, 3])
+    assert (info.name, info.type, info.shape) == (PICTURES, "tensor(uint8)", [sizes[0], 5, 7, 3])
 
 
 def test_other_inputs_and_metadata_stay() -> None:
@@ -215,7 +215,7 @@ def test_other_inputs_and_metadata_stay() -> None:
     model = onnx.load_model_from_string(net("out = Add (image, more)", numbers))
     model.graph.input.insert(0, onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, [1]))
     onnx.helper.set_model_props(model, {"names": "[]"})
-    taking = onnx.load_model_from_string(graph.fold(model.SerializeToString(), "image", numbers))
+    taking = onnx.load_model_from_string(graph.fold(model.SerializeToString(), "image", numbers, (5, 7)))
     assert [each.name for each in taking.graph.input] == ["more", PICTURES]
     assert taking.metadata_props == model.metadata_props
 
