@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector_grpc.drift.observation import Watched
-    from detector_grpc.drift.station import ReportSource, Station
+    from detector_grpc.drift.report_source import ReportSource
+    from detector_grpc.drift.station import Station
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.drift import NOON_S, observations
 
+from detector_grpc.drift.audit import Audit
 from detector_grpc.drift.keeper import Keeper
 from detector_grpc.drift.monitor import Monitor
 from detector_grpc.drift.observation import Watched
@@ -46,9 +47,8 @@ class Desk:
         self.folder = folder
         self.store = Store(folder)
         monitor = Monitor(Shape(block=20, first=10))
-        self.station = Station(
-            monitor, Keeper(monitor, self.store, folder / "r.json", folder, 200), 200, lambda: NOON_S
-        )
+        keeper = Keeper(monitor, self.store, folder / "r.json", Audit(folder), 200)
+        self.station = Station(monitor, keeper, 200, lambda: NOON_S)
         self.rng = np.random.default_rng(2)
         self.see(240)
 

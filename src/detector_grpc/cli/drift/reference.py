@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.drift.connection import ask, connected_to_drift
@@ -73,7 +74,7 @@ def _table(references: list[dict[str, Any]]) -> Table:
     for each in references:
         of = each["reference"]
         table.add_row(
-            str(each["number"]), of["source"], of["made"], str(of["observations"]), "yes" if of["daily"] else ""
+            str(each["number"]), Text(of["source"]), of["made"], str(of["observations"]), "yes" if of["daily"] else ""
         )
     return table
 
