@@ -134,6 +134,25 @@ def test_whoever_watches_can_die_and_no_call_fails(up: UpProcess, rest: Rest) ->
     assert of_tiny(rest)["observations_lost"] <= observed(rest)["lost"]
 
 
+def test_whoever_watches_can_hang_and_no_call_waits(up: UpProcess, rest: Rest) -> None:
+    """What cannot be told in time counts as lost, until it goes on."""
+    (pid,) = up.pids("drift")
+    [child] = [each for each in up.children() if each.pid == pid]
+    child.suspend()
+    files = pictures(140, 30)
+    with connected(up.gateway) as client:
+        client.wait_for_status(SERVING)
+        for file in files:
+            client.detect(encoded_request(file, version="v1"), timeout_s=2)
+    wait_until(lambda: observed(rest)["lost"] == len(files), "all that was observed counts as lost")
+    child.resume()
+
+    with connected(up.gateway) as client:
+        client.detect(encoded_request(files[0], version="v1"))
+    wait_until(lambda: observed(rest)["told"] >= 1, "the next one is told")
+    assert of_tiny(rest)["observations_lost"] > 0
+
+
 def observed(rest: Rest) -> dict[str, float]:
     """Observations of the served version by what became of them, of all servers."""
     text = rest("GET", "/metrics").body.decode()

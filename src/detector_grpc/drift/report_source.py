@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from detector_grpc.drift.evidence import DriftState
 from detector_grpc.drift.features import NAMES
 
 if TYPE_CHECKING:
@@ -22,13 +23,15 @@ class ReportSource(NamedTuple):
     Attributes:
         watched: Its name.
         blocks: How many blocks there have been.
+        is_drifted: Whether it is DRIFTED.
         reference: float32 (M, F), observations that count now.
-        current: float32 (N, F), those of late.
+        current: float32 (N, F), those of late; where the world has changed, since then.
         allowed: float64 (F,), the distance that is no surprise; NaN of what cannot be compared.
     """
 
     watched: Watched
     blocks: int
+    is_drifted: bool
     reference: NDArray[np.float32]
     current: NDArray[np.float32]
     allowed: NDArray[np.float64]
@@ -40,8 +43,9 @@ class ReportSource(NamedTuple):
             return None
         reference, current = (
             np.concatenate([block.values for block in blocks])
-            for blocks in (series.reference.near(now_s), series.recent)
+            for blocks in (series.reference.near(now_s), series.like_now[-series.shape.window :])
         )
         deviations = series.deviations
         allowed = [deviations[name].allowed if name in deviations else math.nan for name in NAMES]
-        return cls(watched, series.blocks, reference, current, np.array(allowed))
+        is_drifted = series.state is DriftState.DRIFTED
+        return cls(watched, series.blocks, is_drifted, reference, current, np.array(allowed))

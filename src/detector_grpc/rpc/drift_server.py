@@ -34,6 +34,8 @@ SERVICES = [service.full_name for service in drift_service_pb2.DESCRIPTOR.servic
 # The reference of a day has about 4 MiB.
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 _MAX_CONNECTION_STREAMS = 16
+# A batch is taken in within milliseconds, so there are never as many unless somebody floods this process.
+_MAX_CALLS = 100
 
 
 class DriftServer(LastingServer):
@@ -57,7 +59,7 @@ class DriftServer(LastingServer):
         self._health = aio.HealthServicer()
 
         def make() -> grpc.aio.Server:
-            server = transport.aio_server(interceptors, MAX_MESSAGE_BYTES, _MAX_CONNECTION_STREAMS)
+            server = transport.aio_server(interceptors, MAX_MESSAGE_BYTES, _MAX_CONNECTION_STREAMS, _MAX_CALLS)
             add_DriftServiceServicer_to_server(DriftService(station, reports), server)
             add_DriftIngestServiceServicer_to_server(DriftIngestService(station), server)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -109,8 +109,10 @@ class DriftIngestService(DriftIngestServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> messages.ObserveResponse:
         """See the contract."""
-        batch = drift_convert.parse_observe(request)
-        return messages.ObserveResponse(taken=await asyncio.to_thread(self._station.take, *batch))
+        return messages.ObserveResponse(taken=await asyncio.to_thread(self._take, request))
+
+    def _take(self, request: messages.ObserveRequest) -> int:
+        return self._station.take(*drift_convert.parse_observe(request))
 
 
 def _asked(

@@ -83,6 +83,27 @@ async def test_a_page_is_made_and_kept_until_there_is_something_new(desk: Desk) 
     assert reports.state(V1)[0] > made_s
 
 
+async def test_a_page_is_made_at_once_when_the_world_has_changed(desk: Desk) -> None:
+    reports = desk.reports(WRITES)
+    await reports.make_those_due()
+    made_s, _ = reports.state(V1)
+    desk.see(20)
+    await reports.make_those_due()
+    assert reports.state(V1)[0] == made_s
+
+    desk.station.take(V1, "a", observations(desk.rng, 60, brightness=50))
+    (source,) = desk.station.report_sources()
+    await reports.make_those_due()
+
+    assert source.is_drifted
+    assert source.current[:, 0].max() < 110  # nothing of what was before
+    assert reports.state(V1)[0] > made_s
+    desk.station.take(V1, "a", observations(desk.rng, 20, brightness=50))
+    made_s, _ = reports.state(V1)
+    await reports.make_those_due()
+    assert reports.state(V1)[0] == made_s
+
+
 @pytest.mark.parametrize(
     ("command", "fault"),
     [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from detector_grpc.cli.connection import json_option
@@ -70,7 +70,13 @@ def reference(
 
 
 def _table(references: list[dict[str, Any]]) -> Table:
-    table = Table("number", "source", "made", "observations", "of a day")
+    table = Table(
+        "number",
+        "source",
+        Column("made", no_wrap=True, min_width=len("2025-06-01T12:00:00Z")),
+        "observations",
+        "of a day",
+    )
     for each in references:
         of = each["reference"]
         table.add_row(

@@ -102,7 +102,7 @@ def _compared(of: dict[str, Any]) -> Text:
 
 
 def _table(features: Sequence[dict[str, Any]]) -> Table:
-    table = Table("what happened", "of allowed", "before, now", box=None, pad_edge=False)
+    table = Table("what happened", "x allowed", "before, now", box=None, pad_edge=False)
     for each in features:
         style = "red" if each["drifted"] else ""
         ratio = f"{each['ratio']:.1f}"
