@@ -14,11 +14,15 @@ import grpc
 import numpy as np
 import pytest
 import yaml
+from support.calls import SERVING, connected, encoded_request, wait_until
+from support.certificates import Authority
 from support.drift import observations
 from support.drifts import DIGEST, DRIFT_SERVE, V1, DriftCalls, drift_process
 from support.metrics import read_metrics
+from support.onnx_files import tiny_onnx
+from support.pictures import jpeg
 from support.rich_errors import leak_in, reason_of
-from support.servers import failed_start
+from support.servers import failed_start, server_process
 
 from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
 from detector_grpc.rpc.drift_convert import observe_request
@@ -274,3 +278,34 @@ def test_what_people_write_into_references_is_shown_as_it_is(
     for each in shown:
         assert each.returncode == 0, each.stderr
         assert "[/b] [red]" in each.stdout
+
+
+def test_servers_tell_by_tls(tmp_path: Path) -> None:
+    authority = Authority("ours")
+    certificate, key = authority.server().write(tmp_path, "server")
+    trusted = tmp_path / "authority.crt"
+    trusted.write_bytes(authority.certificate)
+    tiny_onnx(tmp_path / "models" / "tiny" / "v1" / "model.onnx")
+    tls = {"tls_certificate": certificate, "tls_private_key": key}
+    settings = {"repository": tmp_path / "models", "drift_sample_rate": 1}
+    with (
+        drift_process(tmp_path / "state", **tls) as watching,
+        server_process(**settings, drift_target=watching.address, drift_target_authority=trusted) as server,
+        server_process(**settings, drift_target=watching.address) as plain,
+        connected(server.address) as client,
+        connected(plain.address) as other,
+    ):
+        for each in (client, other):
+            each.wait_for_status(SERVING)
+            each.detect(encoded_request(jpeg(np.zeros((64, 64, 3), np.uint8))))
+        observed = "object_detection_drift_observations_total"
+        wait_until(lambda: read_metrics(server).total(observed, outcome="told") == 1, "what was observed is told")
+        wait_until(lambda: read_metrics(plain).total(observed, outcome="lost") == 1, "nothing is told unencrypted")
+        assert "nobody watches for drift" in plain.text
+
+
+def test_an_authority_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code, said = failed_start(drift_target="localhost:1", drift_sample_rate=1, drift_target_authority=tmp_path / "none")
+
+    assert code == 2
+    assert f"cannot read the TLS file {tmp_path / 'none'}" in said

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from detector_grpc.drift import words
 from detector_grpc.drift.evidence import WARNING_AT, DriftState
 from detector_grpc.drift.features import CLASS_MIX, FEATURES, NAMES, REPEATS, Feature
 from detector_grpc.drift.statistics import TwoSamples, chi_square_p, two_samples
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from detector_grpc.drift.series import Series
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_MIDDLE = slice(1, 4)
-
-# Classes of which a mix is told, those that changed most.
-_MOST_CLASSES = 3
+_QUARTILES = slice(1, 4)
+_NOTHING: NDArray[np.float64] = np.empty(0)
 
 
 class FeatureStatus(NamedTuple):
@@ -166,49 +165,17 @@ def _feature(
     current: NDArray[np.float64],
 ) -> FeatureStatus:
     before, after = np.quantile(reference, QUANTILES), np.quantile(current, QUANTILES)
-    statistics = two_samples(reference, current)
-    words = _moved(feature, before, after)
-    return FeatureStatus(feature, deviation, evidence, before, after, statistics, None, words)
+    told = words.moved(feature, before[_QUARTILES], after[_QUARTILES])
+    return FeatureStatus(feature, deviation, evidence, before, after, two_samples(reference, current), None, told)
 
 
 def _class_mix(
     deviation: Deviation, evidence: float, before: Mapping[str, int], after: Mapping[str, int]
 ) -> FeatureStatus:
-    nothing, p, words = np.empty(0), chi_square_p(before, after), _mixed(before, after)
-    return FeatureStatus(CLASS_MIX, deviation, evidence, nothing, nothing, None, p, words)
+    p, told = chi_square_p(before, after), words.mixed(before, after)
+    return FeatureStatus(CLASS_MIX, deviation, evidence, _NOTHING, _NOTHING, None, p, told)
 
 
 def _repeats(deviation: Deviation, evidence: float, before: float, after: float) -> FeatureStatus:
-    same = f"{after:.0%}" == f"{before:.0%}"
-    words = f"is {after:.0%} as before" if same else f"{_verb(before, after)} from {before:.0%} to {after:.0%}"
-    nothing = np.empty(0)
-    return FeatureStatus(REPEATS, deviation, evidence, nothing, nothing, None, None, f"the {REPEATS.words} {words}")
-
-
-def _verb(before: float, after: float) -> str:
-    return "rose" if after > before else "fell"
-
-
-def _moved(feature: Feature, before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
-    """What became of the median, or of the spread where that changed more."""
-    (low, median, high), (new_low, new_median, new_high) = before[_MIDDLE], after[_MIDDLE]
-    width, new_width = high - low, new_high - new_low
-    if abs(new_width - width) > abs(new_median - median):
-        verb = "widened" if new_width > width else "narrowed"
-        return f"the spread of {feature.words} {verb} from {_short(width)} to {_short(new_width)}"
-    if _short(median) == _short(new_median):
-        return f"{feature.words} is {_short(median)} as before"
-    return f"{feature.words} {_verb(median, new_median)} from {_short(median)} to {_short(new_median)}"
-
-
-def _mixed(before: Mapping[str, int], after: Mapping[str, int]) -> str:
-    """The classes whose shares changed most."""
-    all_before, all_after = max(1, sum(before.values())), max(1, sum(after.values()))
-    shares = {name: (before.get(name, 0) / all_before, after.get(name, 0) / all_after) for name in {*before, *after}}
-    most = sorted(shares, key=lambda name: (-abs(shares[name][1] - shares[name][0]), name))[:_MOST_CLASSES]
-    parts = [f"{name} {shares[name][0]:.0%} to {shares[name][1]:.0%}" for name in most]
-    return f"the mix of classes went from {', '.join(parts)}" if parts else "no boxes"
-
-
-def _short(number: float) -> str:
-    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"  # noqa: PLR2004 - three digits
+    told = words.repeated(before, after)
+    return FeatureStatus(REPEATS, deviation, evidence, _NOTHING, _NOTHING, None, None, told)

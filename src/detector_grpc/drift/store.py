@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from detector_grpc.drift.features import SCHEMA
 from detector_grpc.drift.files import set_aside
 from detector_grpc.drift.reference import Summary
 from detector_grpc.errors import SetupInvalid
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE = "drift.sqlite"
-_VERSION = 2
+# Of the tables, and of the features that are in them.
+_FORMAT = 2000 + SCHEMA
 _MAX_PAST = 20
 
 _TABLES = """
@@ -181,11 +183,11 @@ def _connect(file: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing
         found = database.execute("PRAGMA user_version").fetchone()[0]
         if found == 0:
-            database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
-        elif found < _VERSION:
+            database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_FORMAT}; COMMIT;")
+        elif found < _FORMAT:
             raise sqlite3.DatabaseError(f"version {found} of its format")  # noqa: TRY301
-        elif found > _VERSION:
-            raise SetupInvalid([f"{file} is of version {found} of its format, and this program reads {_VERSION}"])  # noqa: TRY301
+        elif found > _FORMAT:
+            raise SetupInvalid([f"{file} is of version {found} of its format, and this program reads {_FORMAT}"])  # noqa: TRY301
         database.execute("SELECT count(*) FROM part").fetchone()
     except BaseException:
         database.close()

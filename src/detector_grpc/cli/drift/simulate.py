@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import cv2
 import numpy as np
-from rich.console import Console
 
 from detector_grpc.cli.connection import connected, sentence
+from detector_grpc.cli.drift.world import World
 from detector_grpc.cli.stream.sources import SourceFailed, open_source
 from detector_grpc.client import AsyncDetector, CallFailed
 from detector_grpc.client.drift import Drift
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 # So good that it does not count as a change itself.
 _JPEG_QUALITY = 95
 _ASK_EVERY_S = 1.0
-_LOOKS_IN_VAIN = 15
-_TELL_EVERY = 10
-_CALM = frozenset({"LEARNING", "STABLE"})
 
 
 @click.command()
@@ -102,7 +99,7 @@ def simulate(
         replay = Replay(change, strength, at, seed)
         detector = partial(AsyncDetector, connection.address, model, model_version)
         drift = partial(Drift, drift_address)
-        world = _World(replay, begins_when_stable=at is None, most=most)
+        world = World(replay, begins_when_stable=at is None, most=most)
         called = asyncio.run(_run(connection, detector, drift, replay.of(frames), stream_id, world))
     except SourceFailed as failure:
         raise click.ClickException(str(failure)) from failure
@@ -111,7 +108,7 @@ def simulate(
     finally:
         stopping.set()
     if not called:
-        raise click.exceptions.Exit(1)
+        raise click.ClickException(f"drift was not called of {replay.changed} changed pictures")
 
 
 _open = partial(open_source, every=1, loop=True)
@@ -148,7 +145,7 @@ async def _run(
     drift_of: Callable[..., Drift],
     frames: Iterator[NDArray[np.uint8]],
     stream_id: str,
-    world: _World,
+    world: World,
 ) -> bool:
     """Whether drift was called.
 
@@ -194,62 +191,3 @@ async def _status(drift: Drift, model: str, version: str) -> dict[str, Any] | No
         raise _DriftFailed(failure) from failure
     else:
         return status
-
-
-class _World:
-    """What becomes of the world while it is looked at, and what is said of that.
-
-    Args:
-        replay: What it looks like.
-        begins_when_stable: Whether it begins to change when it is STABLE; else the replay knows when.
-        most: Pictures that are changed at most.
-
-    Attributes:
-        was_called: Whether drift was.
-    """
-
-    def __init__(self, replay: Replay, *, begins_when_stable: bool, most: int) -> None:
-        self.was_called = False
-        self._replay = replay
-        self._begins_when_stable = begins_when_stable
-        self._most = most
-        self._console = Console()
-        self._state = ""
-        self._looks = 0
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether more pictures are to be looked at."""
-        return not self.was_called and self._replay.changed < self._most
-
-    def see(self, status: dict[str, Any] | None) -> None:
-        """Tells of a new state, and begins the change if this is the moment."""
-        self._looks += 1
-        if status is None:
-            if self._looks == _LOOKS_IN_VAIN:
-                self._say("nothing has been observed so far; see DETECTOR_DRIFT_TARGET and …_SAMPLE_RATE of the server")
-            return
-        state, is_new = status["state"], status["state"] != self._state
-        if is_new and not self._replay.changed and state == "DRIFTED":
-            raise click.ClickException(f"it is DRIFTED before anything was changed: {_why(status)}")
-        if is_new or (state == "LEARNING" and self._looks % _TELL_EVERY == 0):
-            self._say(f"{state}{_learning(status)}" if state in _CALM else f"{state}: {_why(status)}")
-        self._state = state
-        self.was_called = state == "DRIFTED"
-        if self._begins_when_stable and state == "STABLE" and not self._replay.has_begun:
-            self._replay.begin()
-            self._say("from now on all pictures are changed")
-
-    def _say(self, words: str) -> None:
-        replay = self._replay
-        pictures = f"{replay.changed} changed pictures" if replay.changed else f"{replay.read} pictures"
-        self._console.print(f"{pictures:>24}  {words}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _learning(status: dict[str, Any]) -> str:
-    needed = status["observations_needed"]
-    return f", {status['observations']} of {needed} observations" if needed else ""
-
-
-def _why(status: dict[str, Any]) -> str:
-    return "; ".join(each["words"] for each in status["features"] if each["drifted"])
