@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from support.drift import NOON_S
+from support.drift import NOON_S, as_if_live
 from support.reference import DATA, coco_repository
 from support.video import read_video
 
@@ -78,7 +78,10 @@ class World(NamedTuple):
         seen = self.changed[change]
         start = int(rng.integers(len(seen)))
         for number in range(10**9):
-            yield seen[(start + number // 8) % len(seen)] if self.in_a_row else seen[rng.integers(len(seen))]
+            if self.in_a_row:
+                yield as_if_live(seen[(start + number // 8) % len(seen)], rng)
+            else:
+                yield seen[rng.integers(len(seen))]
 
 
 def look_by(folder: Path) -> Look:

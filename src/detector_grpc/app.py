@@ -34,7 +34,7 @@ from detector_grpc.rpc.drift_sender import DriftSender
 from detector_grpc.rpc.server import AdminServer, DetectorServer
 from detector_grpc.rpc.status import rich_status
 from detector_grpc.rpc.stream_frames import Served, StreamLimits
-from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, aio_channel
+from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles, aio_channel
 from detector_grpc.serving.budget import Shares
 from detector_grpc.serving.copies import CopyMarks
 from detector_grpc.serving.loader import Loader
@@ -249,7 +249,9 @@ def _drift(settings: Settings, collectors: CollectorRegistry) -> list[DriftObser
     drift = settings.drift
     if not drift.target or not drift.sample_rate:
         return []
-    sender = DriftSender(aio_channel(drift.target), read_token(drift.token_file))
+    own, authority = settings.tls, drift.target_authority
+    tls = TlsFiles(own.certificate, own.private_key, authority) if authority else None
+    sender = DriftSender(aio_channel(drift.target, tls), read_token(drift.token_file))
     return [DriftObserver(sender, SampleLimits(drift.sample_rate, drift.max_per_s), collectors)]
 
 

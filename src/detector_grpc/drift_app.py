@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from detector_grpc.configured import tls_files
+from detector_grpc.drift.audit import Audit
+from detector_grpc.drift.block import BLOCK, DAY_S
 from detector_grpc.drift.keeper import Keeper
 from detector_grpc.drift.metrics import DriftMetrics
 from detector_grpc.drift.monitor import GROUP_SHAPE, Monitor
-from detector_grpc.drift.reference import MIN_BLOCKS
 from detector_grpc.drift.reports import Reports, evidently_command
 from detector_grpc.drift.series import Shape
 from detector_grpc.drift.station import Station
 from detector_grpc.drift.store import Store
+from detector_grpc.errors import SetupInvalid
 from detector_grpc.interceptors.auth import AuthInterceptor, NamingInterceptor
 from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.interceptors.calls import CallsInterceptor
@@ -27,6 +29,7 @@ from detector_grpc.interceptors.later import Later
 from detector_grpc.interceptors.logging import AccessLog
 from detector_grpc.interceptors.messages import MessagesInterceptor
 from detector_grpc.json_log import logging_to_stderr
+from detector_grpc.lock import locked
 from detector_grpc.metrics_server import metrics_server
 from detector_grpc.rpc.drift_server import MAX_MESSAGE_BYTES, DriftServer
 from detector_grpc.rpc.status import rich_status
@@ -34,6 +37,7 @@ from detector_grpc.settings import address
 from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from detector_grpc.interceptors.around import AroundInterceptor
@@ -41,12 +45,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DAY_S = 86400.0
-_BLOCK = 100
 _REFERENCE_FILE = "reference_features.json"
 
-# Nothing takes long here.
+# Nothing takes long here; nor does the end of a process that this one takes the place of.
 _GRACE_S = 2.0
+_TURN_S = 5.0
 
 
 def run(settings: Settings) -> None:
@@ -55,8 +58,34 @@ def run(settings: Settings) -> None:
     Raises:
         SetupInvalid: The process cannot start.
     """
-    with logging_to_stderr(settings.log_level), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        logging_to_stderr(settings.log_level),
+        _own(settings.drift.folder),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(_serve(settings))
+
+
+@contextmanager
+def _own(folder: Path) -> Iterator[None]:
+    """Has the folder of what is remembered to itself.
+
+    Raises:
+        SetupInvalid: It cannot be made, or another process has it.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder, _TURN_S))
+        except BlockingIOError:
+            raise SetupInvalid(
+                [f"another `drift serve` remembers in {folder}; choose another DETECTOR_DRIFT_STATE"]
+            ) from None
+        except OSError as error:
+            raise SetupInvalid(
+                [f"cannot remember anything in {folder} (DETECTOR_DRIFT_STATE): {error.strerror}"]
+            ) from error
+        yield
 
 
 async def _serve(settings: Settings) -> None:
@@ -90,13 +119,10 @@ async def _serve(settings: Settings) -> None:
 
 def _station(settings: Settings, store: Store) -> Station:
     """What watches, with all that it remembers."""
-    drift, folder = settings.drift, settings.drift.folder
-    learn_days_s, first = drift.learn_days * _DAY_S, drift.first_observations // _BLOCK
-    shape = Shape(block=_BLOCK, first=first, learn_days_s=learn_days_s)
+    drift, learn_days_s = settings.drift, settings.drift.learn_days * DAY_S
+    shape = Shape(first=drift.first_observations // BLOCK, learn_days_s=learn_days_s)
     monitor = Monitor(shape, GROUP_SHAPE._replace(learn_days_s=learn_days_s))
-    needed = _BLOCK * MIN_BLOCKS
-    keeper = Keeper(monitor, store, _reference_file(settings), folder, needed)
-    return Station(monitor, keeper, needed)
+    return Station(monitor, Keeper(monitor, store, _reference_file(settings), Audit(drift.folder)))
 
 
 def _reference_file(settings: Settings) -> Path:

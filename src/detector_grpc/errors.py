@@ -397,7 +397,8 @@ class NotWatched(DetectorError):
 
     def __init__(self, model: str, version: str, watched: Iterable[str]) -> None:
         asked = f"version {version!r} of model {model!r}" if model or version else "one version among several"
-        super().__init__(f"drift is not watched of {asked}; it is of: {listed(watched) or 'none yet'}")
+        others = f"of {asked}; it is of: {names}" if (names := listed(watched)) else "of any version yet"
+        super().__init__(f"drift is not watched {others}")
         self.resource = f"models/{model}/versions/{version}"
 
 

@@ -288,6 +288,11 @@ class DriftSettings(Section):
         description="`host:port` of the `drift serve` that a server tells what it observes, and that the gateway asks. "
         "Empty: nobody observes; `up` starts one and sets this.",
     )
+    target_authority: Path | None = Field(
+        None,
+        description="PEM file of certificates that sign its own; servers then tell it by TLS, and show the certificate "
+        "that they have. Unset: no encryption.",
+    )
     token_file: Path | None = Field(
         None, description="File with the bearer token for it, where callers must be known; of the class `infer`."
     )

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -113,7 +114,7 @@ def test_streams_are_told_apart_by_their_id(up: UpProcess, rest: Rest) -> None:
 
 
 def test_whoever_watches_can_die_and_no_call_fails(up: UpProcess, rest: Rest) -> None:
-    detect_until(up, rest, pictures(140), "STABLE")
+    made = detect_until(up, rest, pictures(140), "STABLE") + 120
     before = of_tiny(rest)
     (pid,) = up.pids("drift")
 
@@ -126,14 +127,40 @@ def test_whoever_watches_can_die_and_no_call_fails(up: UpProcess, rest: Rest) ->
 
     wait_until(lambda: of_tiny(rest).get("state") == before["state"], "the state as it was")
     assert of_tiny(rest)["reference"] == before["reference"]
-    detect_until(up, rest, pictures(60), "DRIFTED", most=600)
-    text = rest("GET", "/metrics").body.decode()
-    told, lost = (
-        sum(float(value) for value in re.findall(rf'drift_observations_total\{{.*outcome="{outcome}".*\}} (\S+)', text))
-        for outcome in ("told", "lost")
+    made += detect_until(up, rest, pictures(60), "DRIFTED", most=600)
+    wait_until(
+        lambda: sum(observed(rest).values()) == made, "all that was observed has been told or is counted as lost"
     )
-    assert told > 0
-    assert of_tiny(rest)["observations_lost"] <= lost
+    assert of_tiny(rest)["observations_lost"] <= observed(rest)["lost"]
+
+
+def test_whoever_watches_can_hang_and_no_call_waits(up: UpProcess, rest: Rest) -> None:
+    """What cannot be told in time counts as lost, until it goes on."""
+    (pid,) = up.pids("drift")
+    [child] = [each for each in up.children() if each.pid == pid]
+    child.suspend()
+    files = pictures(140, 30)
+    with connected(up.gateway) as client:
+        client.wait_for_status(SERVING)
+        for file in files:
+            client.detect(encoded_request(file, version="v1"), timeout_s=2)
+    wait_until(lambda: observed(rest)["lost"] == len(files), "all that was observed counts as lost")
+    child.resume()
+
+    with connected(up.gateway) as client:
+        client.detect(encoded_request(files[0], version="v1"))
+    wait_until(lambda: observed(rest)["told"] >= 1, "the next one is told")
+    assert of_tiny(rest)["observations_lost"] > 0
+
+
+def observed(rest: Rest) -> dict[str, float]:
+    """Observations of the served version by what became of them, of all servers."""
+    text = rest("GET", "/metrics").body.decode()
+    pattern = r'drift_observations_total\{model="tiny",outcome="(\w+)",version="v1"\} (\S+)'
+    found: Counter[str] = Counter()
+    for outcome, value in re.findall(pattern, text):
+        found[outcome] += float(value)
+    return found
 
 
 def as_golden(answer: Answer) -> dict[str, Any]:
@@ -206,6 +233,49 @@ def test_pictures_in_a_folder_can_be_the_reference(up: UpProcess, rest: Rest, tm
     few = subprocess.run([*program, *where], capture_output=True, text=True, check=False, timeout=100)
     assert few.returncode == 1
     assert "a reference needs 800 observations in at least 8 blocks, there are 700 in 7" in few.stderr
+
+
+def test_a_world_can_be_changed_on_purpose(up: UpProcess, rest: Rest, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, file in enumerate(pictures(140)):
+        (folder / f"{number}.jpg").write_bytes(file)
+    program = [sys.executable, "-m", "detector_grpc", "drift", "simulate", folder, "--model-version", "v1"]
+    where = ["--address", up.gateway, "--drift", drift_address(up), "--stream-id", "hall"]
+
+    done = subprocess.run(
+        [*program, "--shift", "night", *where], capture_output=True, text=True, check=False, timeout=100
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.endswith("  STABLE") for line in lines), lines
+    assert "from now on all pictures are changed" in lines[-2] or "WARNING" in lines[-2], lines
+    assert re.search(r"[1-9]\d* changed pictures  DRIFTED: .*brightness fell from 1\d\d to", lines[-1]), lines
+    assert of_tiny(rest)["groups_watched"] == 1
+    again = subprocess.run(
+        [*program, "--shift", "fog", *where], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert again.returncode == 1
+    assert "DRIFTED before anything was changed" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        (["--shift", "class_mix"], "--shift class_mix and --others go together"),
+        (["--shift", "night", "--others", "."], "--shift class_mix and --others go together"),
+        (["--shift", "night"], "there are no"),
+    ],
+)
+def test_a_world_that_is_none_is_refused(tmp_path: Path, flags: list[str], fault: str) -> None:
+    program = [sys.executable, "-m", "detector_grpc", "drift", "simulate", tmp_path]
+
+    done = subprocess.run([*program, *flags], capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode in (1, 2)
+    assert fault in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_nobody_can_tell_observations_through_the_gateway(up: UpProcess) -> None:

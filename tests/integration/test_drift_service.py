@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -11,16 +13,22 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 import pytest
+import yaml
+from support.calls import SERVING, connected, encoded_request, wait_until
+from support.certificates import Authority
 from support.drift import observations
-from support.drifts import DIGEST, V1, DriftCalls, drift_process
+from support.drifts import DIGEST, DRIFT_SERVE, V1, DriftCalls, drift_process
 from support.metrics import read_metrics
-from support.rich_errors import reason_of
+from support.onnx_files import tiny_onnx
+from support.pictures import jpeg
+from support.rich_errors import leak_in, reason_of
+from support.servers import failed_start, server_process
 
 from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
 from detector_grpc.rpc.drift_convert import observe_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from support.servers import ServerProcess
@@ -109,6 +117,10 @@ def test_it_stops_when_asked(process: ServerProcess) -> None:
         ({"lost": -1}, "lost"),
         ({"observations": [messages.DriftObservation(values=[1.0])]}, "observations.values"),
         ({"observations": [messages.DriftObservation()] * 1001}, "observations"),
+        ({"model": "\x1b[31mred"}, "model"),
+        ({"observations": [messages.DriftObservation(values=[0.0] * 21, stream_id="a\x1b[2J")]}, "observations"),
+        ({"observations": [messages.DriftObservation(values=[0.0] * 21, classes={"dog": 1001})]}, "classes"),
+        ({"observations": [messages.DriftObservation(values=[0.0] * 21, classes={"d" * 300: 1})]}, "observations"),
     ],
 )
 def test_batches_that_are_none_are_refused(calls: DriftCalls, change: dict[str, Any], field: str) -> None:
@@ -141,7 +153,7 @@ def test_references_are_changed_by_command_and_written_down(
     assert [each["number"] for each in json.loads(listed.stdout)] == [2, 1]
     assert command(process, "reference", "codes", "v1", "--number", "1").returncode == 0
     audit = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [each["caller"] for each in audit] == ["anonymous"] * 2
+    assert [each["caller"] for each in audit] == ["(learned)", "anonymous", "anonymous"]
     assert command(process, "reference", "codes", "v1", "--recent", "--learn").returncode == 2
 
 
@@ -168,3 +180,132 @@ def test_versions_that_nobody_watches_are_not_found(calls: DriftCalls) -> None:
         with pytest.raises(grpc.RpcError) as failure:
             ask()
         assert failure.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_second_one_on_the_same_folder_does_not_start(
+    calls: DriftCalls, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    code, said = failed_start(DRIFT_SERVE, drift_state=tmp_path)
+
+    assert code == 2
+    assert f"another `drift serve` remembers in {tmp_path}; choose another DETECTOR_DRIFT_STATE" in said
+    assert "Traceback" not in said
+    assert calls.tell(observations(rng, 10)) == 10
+    assert calls.status().stored
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    code, said = failed_start(DRIFT_SERVE, drift_state=tmp_path / "file" / "folder")
+
+    assert code == 2
+    assert f"cannot remember anything in {tmp_path / 'file' / 'folder'} (DETECTOR_DRIFT_STATE): Not a directory" in said
+    assert "Traceback" not in said
+
+
+def test_a_full_disk_is_said_and_costs_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
+    """No file can grow, as if the disk were full."""
+    with drift_process(tmp_path) as process, DriftCalls(process.address) as calls:
+        calls.tell(observations(rng, 400))
+        pid, size = process.process.pid, resource.RLIMIT_FSIZE
+        room = resource.prlimit(pid, size, (1, resource.prlimit(pid, size)[1]))
+
+        calls.tell(observations(rng, 450))
+
+        full = calls.status()
+        assert (full.state, full.stored) == (messages.DRIFT_STATE_STABLE, False)
+        assert read_metrics(process).value("data_drift_stored") == 0
+        assert "the state of drift cannot be written" in process.text
+        assert "not on disk" in command(process, "status").stdout
+        calls.update()
+
+        resource.prlimit(pid, size, room)
+        calls.tell(observations(rng, 1))
+        assert calls.status().stored
+        before = calls.status()
+        process.send(signal.SIGKILL)
+        process.wait()
+
+    callers = [json.loads(line)["caller"] for line in (tmp_path / "audit.jsonl").read_text("utf-8").splitlines()]
+    assert callers == ["(learned)", "anonymous"]
+    with drift_process(tmp_path) as process, DriftCalls(process.address) as calls:
+        assert calls.status() == before
+        assert [each["number"] for each in json.loads(command(process, "reference", "codes", "v1", "--json").stdout)]
+
+
+def bearer(caller: str | None) -> Sequence[tuple[str, str]]:
+    return [("authorization", f"Bearer {caller}")] if caller else []
+
+
+def test_who_may_tell_may_change_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
+    callers = tmp_path / "callers.yaml"
+    entries = [
+        {"caller": name, "token_sha256": hashlib.sha256(name.encode()).hexdigest(), "classes": [name]}
+        for name in ("infer", "read", "admin")
+    ]
+    callers.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    update = messages.UpdateReferenceRequest(model="codes", version="v1", learn=True)
+    with drift_process(tmp_path / "state", auth_callers_file=callers) as process, DriftCalls(process.address) as calls:
+        tries = {
+            "infer": (calls.ingest.Observe, observe_request(V1, DIGEST, observations(rng, 5), 0)),
+            "read": (calls.drift.GetDriftStatus, messages.GetDriftStatusRequest()),
+            "admin": (calls.drift.UpdateReference, update),
+        }
+        for needed, (call, request) in tries.items():
+            for caller in (None, *tries.keys() - {needed}):
+                with pytest.raises(grpc.RpcError) as failure:
+                    call(request, timeout=30, metadata=bearer(caller))
+                denied = grpc.StatusCode.PERMISSION_DENIED if caller else grpc.StatusCode.UNAUTHENTICATED
+                assert failure.value.code() is denied
+                assert not leak_in(failure.value)
+            call(request, timeout=30, metadata=bearer(needed))
+
+    (entry,) = (tmp_path / "state" / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(entry)["caller"] == "admin"
+
+
+def test_what_people_write_into_references_is_shown_as_it_is(
+    calls: DriftCalls, process: ServerProcess, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    calls.tell(observations(rng, 800))
+    content = json.loads((tmp_path / "reference_features.json").read_text(encoding="utf-8"))
+    content["references"][0]["source"] = "[/b] [red]"
+    calls.update(file=json.dumps(content))
+
+    shown = command(process, "status"), command(process, "reference", "codes", "v1")
+
+    for each in shown:
+        assert each.returncode == 0, each.stderr
+        assert "[/b] [red]" in each.stdout
+
+
+def test_servers_tell_by_tls(tmp_path: Path) -> None:
+    authority = Authority("ours")
+    certificate, key = authority.server().write(tmp_path, "server")
+    trusted = tmp_path / "authority.crt"
+    trusted.write_bytes(authority.certificate)
+    tiny_onnx(tmp_path / "models" / "tiny" / "v1" / "model.onnx")
+    tls = {"tls_certificate": certificate, "tls_private_key": key}
+    settings = {"repository": tmp_path / "models", "drift_sample_rate": 1}
+    with (
+        drift_process(tmp_path / "state", **tls) as watching,
+        server_process(**settings, drift_target=watching.address, drift_target_authority=trusted) as server,
+        server_process(**settings, drift_target=watching.address) as plain,
+        connected(server.address) as client,
+        connected(plain.address) as other,
+    ):
+        for each in (client, other):
+            each.wait_for_status(SERVING)
+            each.detect(encoded_request(jpeg(np.zeros((64, 64, 3), np.uint8))))
+        observed = "object_detection_drift_observations_total"
+        wait_until(lambda: read_metrics(server).total(observed, outcome="told") == 1, "what was observed is told")
+        wait_until(lambda: read_metrics(plain).total(observed, outcome="lost") == 1, "nothing is told unencrypted")
+        assert "nobody watches for drift" in plain.text
+
+
+def test_an_authority_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code, said = failed_start(drift_target="localhost:1", drift_sample_rate=1, drift_target_authority=tmp_path / "none")
+
+    assert code == 2
+    assert f"cannot read the TLS file {tmp_path / 'none'}" in said

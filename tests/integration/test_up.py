@@ -398,6 +398,13 @@ def test_a_certificate_is_refused_with_what_to_do_instead(tmp_path: Path, reposi
     ]
 
 
+def test_an_authority_for_a_process_that_does_not_encrypt_is_refused(tmp_path: Path, repository: Path) -> None:
+    code, up = failed_up(tmp_path, repository=repository, drift_sample_rate=1, drift_target_authority="/a")
+    assert code == 2
+    (line,) = up.lines
+    assert line.startswith("Error: DETECTOR_DRIFT_TARGET_AUTHORITY: the `drift serve` of `up` does not encrypt")
+
+
 def test_without_envoy_grpc_is_served_and_it_is_said_that_there_is_no_gateway(tmp_path: Path, repository: Path) -> None:
     (tmp_path / "envoy.py").write_text("raise ImportError", encoding="utf-8")
     path = f"{tmp_path}{os.pathsep}{SOURCES}"

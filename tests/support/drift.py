@@ -35,6 +35,11 @@ def observations(rng: np.random.Generator, count: int, group: str = "", **centre
     return [observation(rng, group, **centre) for _ in range(count)]
 
 
+def as_if_live(seen: Observation, rng: np.random.Generator) -> Observation:
+    """As if the camera had looked again: no two pictures of one are the same."""
+    return seen._replace(values=(seen.values * (1 + rng.normal(0, 1e-6, seen.values.shape))).astype(np.float32))
+
+
 def block(rng: np.random.Generator, count: int = 100, at_s: float = NOON_S, **centre: float) -> Block:
     return Block.of(observations(rng, count, **centre), at_s)
 

@@ -167,9 +167,9 @@ def start_server(command: Sequence[str] = SERVE, **settings: object) -> ServerPr
     return server
 
 
-def failed_start(**settings: object) -> tuple[int, str]:
+def failed_start(command: Sequence[str] = SERVE, **settings: object) -> tuple[int, str]:
     """Exit code and standard error of a server that must not start."""
-    server = ServerProcess(variables(settings))
+    server = ServerProcess(variables(settings), command)
     try:
         return server.wait(), server.text
     finally:

@@ -68,13 +68,13 @@ class AsyncDetector:
         downscale: bool = False,
         color: Color = "RGB",
         request_id: str | None = None,
+        stream_id: str = "",
         **options: Unpack[DetectOptions],
     ) -> DetectionResult:
         """As Detector.detect; the picture is read and scaled down in a thread."""
         input_wh = await self._model_input_wh() if downscale else None
-        return await self._make(
-            await asyncio.to_thread(self._calls.detect, picture, color, input_wh, request_id, options)
-        )
+        calls = self._calls.of_stream(stream_id)
+        return await self._make(await asyncio.to_thread(calls.detect, picture, color, input_wh, request_id, options))
 
     @asynccontextmanager
     async def stream(
@@ -88,12 +88,13 @@ class AsyncDetector:
         color: Color = "RGB",
         jpeg_quality: int | None = JPEG_QUALITY,
         reconnect_timeout_s: float = 30.0,
+        stream_id: str = "",
         **options: Unpack[DetectOptions],
     ) -> AsyncIterator[AsyncStreamAnswers[FrameT]]:
         """As Detector.stream; `frames` may be asynchronous, and is read in a thread where it is not."""
         encoder = Encoder(color, jpeg_quality)
         protocol = self._calls.stream(frames, mode, max_frame_age_s, tracking, reconnect_timeout_s, options)
-        answers = AsyncStreamAnswers(frames, protocol, encoder, self._calls, self._open_channel)
+        answers = AsyncStreamAnswers(frames, protocol, encoder, self._calls.of_stream(stream_id), self._open_channel)
         try:
             ready = await answers.open()
             if downscale:

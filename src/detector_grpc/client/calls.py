@@ -65,11 +65,24 @@ class Calls:
         model: Name of the model; empty for the server's default. Orders need it.
         version: Version of the model; empty to leave the choice to gateway and server. Orders need it.
         token: Bearer token, or None to show none.
+        stream_id: Name of the stream of pictures that they are of; empty for none.
     """
 
     model: str
     version: str
     token: str | None = field(repr=False)
+    stream_id: str = ""
+
+    def of_stream(self, stream_id: str) -> Calls:
+        """The same calls, of a stream of pictures.
+
+        Raises:
+            ValueError: No stream can have this name.
+        """
+        longest = headers.MAX_STREAM_ID
+        if len(stream_id) > longest or not (stream_id.isascii() and stream_id.isprintable()):
+            raise ValueError(f"a stream_id has at most {longest} printable ASCII characters, not {stream_id!r}")
+        return replace(self, stream_id=stream_id)
 
     def detect(
         self,
@@ -183,5 +196,6 @@ class Calls:
             headers.PINNED_VERSION: self.version,  # a gateway routes by metadata and does not look into messages
             headers.AUTHORIZATION: self.token and f"Bearer {self.token}",
             headers.REQUEST_ID: request_id,
+            headers.STREAM_ID: self.stream_id,
         }
         return tuple((key, value) for key, value in entries.items() if value)

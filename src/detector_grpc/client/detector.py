@@ -83,6 +83,7 @@ class Detector:
         downscale: bool = False,
         color: Color = "RGB",
         request_id: str | None = None,
+        stream_id: str = "",
         **options: Unpack[DetectOptions],
     ) -> DetectionResult:
         """Finds the objects in one picture.
@@ -94,16 +95,18 @@ class Detector:
                 bandwidth. Boxes are in pixels of `picture` all the same.
             color: Order of the channels of pixels (H, W, 3).
             request_id: Id under which the server logs the call, 1 to 128 printable ASCII characters; None: its own.
+            stream_id: Name of the camera that the picture is of, by which drift is told of cameras one by one; at most
+                128 printable ASCII characters. Empty: none.
             **options: How detections are chosen, see DetectOptions.
 
         Raises:
             CallFailed: The call failed.
             OSError: The file cannot be read.
             TypeError: The picture is of none of the kinds.
-            ValueError: The pixels have a wrong type or shape, or there is no such option.
+            ValueError: The pixels have a wrong type or shape, or there is no such option, or no such stream_id can be.
         """
         input_wh = self._model_input_wh() if downscale else None
-        return self._make(self._calls.detect(picture, color, input_wh, request_id, options))
+        return self._make(self._calls.of_stream(stream_id).detect(picture, color, input_wh, request_id, options))
 
     @contextmanager
     def stream(
@@ -117,6 +120,7 @@ class Detector:
         color: Color = "RGB",
         jpeg_quality: int | None = JPEG_QUALITY,
         reconnect_timeout_s: float = 30.0,
+        stream_id: str = "",
         **options: Unpack[DetectOptions],
     ) -> Iterator[StreamAnswers[FrameT]]:
         """Finds the objects in a stream of frames, and follows them: the context manager of its answers.
@@ -139,16 +143,17 @@ class Detector:
             jpeg_quality: Quality at which pixels are sent as JPEG. Range [1, 100]. None: without compression.
             reconnect_timeout_s: Longest time without a server that gets on with the frames, in seconds; at the start,
                 too.
+            stream_id: As of `detect`.
             **options: How detections are chosen, see DetectOptions.
 
         Raises:
             CallFailed: No server takes the stream on, at the start or while its answers are read.
             TypeError: `frames` is one picture.
-            ValueError: There is no such mode, quality or option.
+            ValueError: There is no such mode, quality, option or stream_id.
         """
         encoder = Encoder(color, jpeg_quality)
         protocol = self._calls.stream(frames, mode, max_frame_age_s, tracking, reconnect_timeout_s, options)
-        answers = StreamAnswers(frames, protocol, encoder, self._calls, self._open_channel)
+        answers = StreamAnswers(frames, protocol, encoder, self._calls.of_stream(stream_id), self._open_channel)
         try:
             ready = answers.open()
             if downscale:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detector_grpc.drift.features import OF_PICTURE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
     from detector_grpc.drift.observation import Observation
 
 DAY_S = 86400.0
+
+# Observations in a block, where all of a version are meant.
+BLOCK = 100
+
+# A block has a feature where at least this share of its observations have it, and a world has one of so many blocks.
+_MIN_SHARE = 0.25
+MIN_PARTS = 5
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,27 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def feature(self, index: int) -> NDArray[np.float32] | None:
+        """Numbers of one feature, where enough of the observations have it."""
+        column = self.values[:, index]
+        there = column[np.isfinite(column)]
+        return there if len(there) and len(there) >= _MIN_SHARE * len(column) else None
+
+    @property
+    def repeats(self) -> float:
+        """Share of the pictures that are the same as another one, as far as can be told. Range [0, 1)."""
+        return 1 - len({row.tobytes() for row in self.values[:, OF_PICTURE]}) / len(self)
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether there are enough for their classes to be a mix."""
+        return sum(self.classes.values()) >= _MIN_SHARE * len(self)
+
+
+def parts_of(blocks: Iterable[Block], index: int) -> list[NDArray[np.float32]]:
+    """Numbers of one feature in each block that has it."""
+    return [part for block in blocks if (part := block.feature(index)) is not None]
 
 
 def total(mixes: Iterable[Mapping[str, int]]) -> Counter[str]:

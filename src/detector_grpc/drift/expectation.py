@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from detector_grpc.drift.block import total
+from detector_grpc.drift.block import MIN_PARTS, parts_of, total
 from detector_grpc.drift.distances import Pool, jensen_shannon, spread
-from detector_grpc.drift.features import CLASS_MIX, FEATURES, WATCHED
+from detector_grpc.drift.features import CLASS_MIX, FEATURES, REPEATS, WATCHED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,16 +28,13 @@ if TYPE_CHECKING:
 # distances are distributed normally; what they are not is left to the evidence, which no single block can make.
 FALSE_ALARMS = 1e-3
 
-# A feature is looked at where so many blocks of the reference have it, in at least this share of their observations.
-MIN_BLOCKS = 5
-MIN_SHARE = 0.25
-
 
 class Deviation(NamedTuple):
     """How far a block is from the reference, in one feature.
 
     Attributes:
-        distance: Wasserstein distance in the feature's unit; of the mix of classes, the Jensen-Shannon distance.
+        distance: Wasserstein distance in the feature's unit; of the mix of classes, the Jensen-Shannon distance; of
+            repeated pictures, how much more of them there are.
         allowed: The distance that is no surprise.
     """
 
@@ -76,31 +73,37 @@ class Expectation:
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.pools: dict[str, Pool] = {}
         self.classes: Mapping[str, int] = total(block.classes for block in blocks)
+        repeats = np.array([block.repeats for block in blocks])
+        self.repeats = float(repeats.mean())
         self._margins: dict[str, _Margin] = {}
         for index, feature in enumerate(FEATURES):
-            parts = [part for block in blocks if (part := _values(block, index)) is not None]
-            if len(parts) >= MIN_BLOCKS:
+            parts = parts_of(blocks, index)
+            if len(parts) >= MIN_PARTS:
                 distances, counts = spread(parts)
                 self.pools[feature.name] = Pool(np.concatenate(parts))
                 self._margins[feature.name] = _margin(distances, counts, feature.least_change)
-        mixes = [block.classes for block in blocks if _has_boxes(block)]
-        if len(mixes) >= MIN_BLOCKS:
+        mixes = [block.classes for block in blocks if block.has_boxes]
+        if len(mixes) >= MIN_PARTS:
             rest = [{name: self.classes[name] - mix.get(name, 0) for name in self.classes} for mix in mixes]
             apart = np.array([jensen_shannon(mix, others) for mix, others in zip(mixes, rest, strict=True)])
             boxes = np.array([sum(mix.values()) for mix in mixes])
             self._margins[CLASS_MIX.name] = _margin(apart, boxes, CLASS_MIX.least_change)
+        sizes = np.array([len(block) for block in blocks])
+        self._margins[REPEATS.name] = _margin(np.abs(repeats - self.repeats), sizes, REPEATS.least_change)
 
     def deviations(self, block: Block) -> dict[str, Deviation]:
         """How far a block is away, by the names of the features that both have."""
         found = {}
         for index, feature in enumerate(FEATURES):
-            pool, values = self.pools.get(feature.name), _values(block, index)
+            pool, values = self.pools.get(feature.name), block.feature(index)
             if pool is not None and values is not None:
                 found[feature.name] = self._margins[feature.name].deviation(pool.wasserstein(values), len(values))
         margin = self._margins.get(CLASS_MIX.name)
-        if margin is not None and _has_boxes(block):
+        if margin is not None and block.has_boxes:
             distance = jensen_shannon(self.classes, block.classes)
             found[CLASS_MIX.name] = margin.deviation(distance, sum(block.classes.values()))
+        more = max(block.repeats - self.repeats, 0.0)
+        found[REPEATS.name] = self._margins[REPEATS.name].deviation(more, len(block))
         return found
 
 
@@ -110,14 +113,3 @@ def _margin(distances: NDArray[np.float64], counts: NDArray[np.int64], least: fl
     quantile = float(stdtrit(known - 1, 1 - FALSE_ALARMS / len(WATCHED)))
     bound = float(distances.mean() + quantile * distances.std(ddof=1) * np.sqrt(1 + 1 / known))
     return _Margin(max(bound, least), float(np.median(counts)))
-
-
-def _values(block: Block, index: int) -> NDArray[np.float32] | None:
-    """A feature of a block where enough of its observations have it."""
-    column = block.values[:, index]
-    there = column[np.isfinite(column)]
-    return there if len(there) and len(there) >= MIN_SHARE * len(column) else None
-
-
-def _has_boxes(block: Block) -> bool:
-    return sum(block.classes.values()) >= MIN_SHARE * len(block)

@@ -48,7 +48,13 @@ FEATURES = (
 )
 NAMES = tuple(feature.name for feature in FEATURES)
 
-# The classes of all boxes, which are no number of a picture, and have the Jensen-Shannon distance to the reference.
-CLASS_MIX = Feature("class_mix", "mix of classes", 0.2)
+# Those of the picture itself, without its boxes.
+OF_PICTURE = slice(NAMES.index("detections"))
 
-WATCHED = (*FEATURES, CLASS_MIX)
+# What is no number of a picture, but of all that are judged together: the classes of their boxes, which have the
+# Jensen-Shannon distance to those of the reference, and the share of pictures that another one is the same as, of which
+# only more is a change: a camera that hangs sends the same picture again and again.
+CLASS_MIX = Feature("class_mix", "mix of classes", 0.2)
+REPEATS = Feature("repeats", "share of repeated pictures", 0.5)
+
+WATCHED = (*FEATURES, CLASS_MIX, REPEATS)

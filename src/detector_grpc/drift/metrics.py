@@ -46,16 +46,16 @@ class DriftMetrics:
         lost = CounterMetricFamily(
             "data_drift_observations_lost", "Observations that did not count, by reason", labels=(*LABELS, "reason")
         )
-        for version in self._station.statuses():
+        for version in self._station.views():
             detected.add_metric(version.watched, self._station.alarms[version.watched])
             for each in DriftState:
                 state.add_metric((*version.watched, each.value), each is version.series.state)
                 groups.add_metric((*version.watched, each.value), version.group_states[each])
-            for feature in version.series.features:
-                labels = (*version.watched, feature.feature.name)
-                ratio.add_metric(labels, feature.deviation.ratio)
-                evidence.add_metric(labels, feature.evidence)
+            for feature, deviation in version.series.deviations.items():
+                ratio.add_metric((*version.watched, feature), deviation.ratio)
+                evidence.add_metric((*version.watched, feature), version.series.evidence.get(feature, 0.0))
             for reason, count in version.lost.items():
                 lost.add_metric((*version.watched, reason), count)
+        lost.add_metric(("", "", "too_many_versions"), self._station.turned_away)
         stored = GaugeMetricFamily("data_drift_stored", "Whether all of it is on disk", value=self._station.stored)
         yield from (detected, state, ratio, evidence, groups, lost, stored)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from detector_grpc.drift.block import DAY_S
 from detector_grpc.drift.features import NAMES
 from detector_grpc.drift.series import Series, Shape
 
@@ -26,16 +27,16 @@ _BURST_S = 60.0
 # replicas are replaced one after the other, both are there.
 _BOTH_FILES_S = 60.0
 
-# Why observations are not taken.
-REASONS = ("too_many", "too_many_versions", "not_finite", "other_file")
+# What was silent for so long makes room for others. Clocks may jump, so silence is a difference in either direction.
+_GONE_S = DAY_S
 
 
 class Bounds(NamedTuple):
     """How much is watched at most.
 
     Attributes:
-        versions: Versions.
-        groups: Groups of each version; of those beyond, the one that was silent for longest is forgotten.
+        versions: Versions; others are taken in only where one has been silent for a day.
+        groups: Groups of each version.
         per_s: Observations a second of each version.
     """
 
@@ -50,23 +51,27 @@ class VersionMonitor:
     Attributes:
         digest: Digest of the model file that is watched.
         series: All of its observations.
+        group_shape: How those of a group are cut.
         groups: Those of each group of streams, the one that was silent for longest first.
-        forgotten: Names of groups that were forgotten since that was last written.
+        forgotten: Names of groups that were forgotten since that was last written; of very many only the latest, since
+            whoever finds the others on disk will forget them again.
+        is_stored: Whether what is on disk of this version, if anything is, is of this file.
     """
 
     def __init__(self, digest: str, shape: Shape, group_shape: Shape, bounds: Bounds) -> None:
         self.digest = digest
         self.series = Series(shape)
         self.groups: OrderedDict[str, Series] = OrderedDict()
-        self.forgotten: list[str] = []
-        self._group_shape = group_shape
+        self.forgotten: deque[str] = deque(maxlen=bounds.groups)
+        self.is_stored = False
+        self.group_shape = group_shape
         self._bounds = bounds
         self._budget = bounds.per_s * _BURST_S
         self._latest_s = -math.inf
 
     def is_present(self, digest: str, now_s: float) -> bool:
         """Whether observations of this file are to be taken in."""
-        return self.digest in ("", digest) or now_s - self._latest_s > _BOTH_FILES_S
+        return self.digest in ("", digest) or abs(now_s - self._latest_s) > _BOTH_FILES_S
 
     def may_take(self, count: int, now_s: float) -> int:
         """How many of so many observations may be taken in now."""
@@ -81,15 +86,28 @@ class VersionMonitor:
         """Takes one in."""
         self.series.add(observation, now_s)
         if observation.group:
-            self.group(observation.group).add(observation, now_s)
+            self.group(observation.group, now_s).add(observation, now_s)
 
-    def group(self, name: str) -> Series:
-        """The series of a group, now the one heard of last; where there are too many, the first is forgotten."""
-        series = self.groups.pop(name, None) or Series(self._group_shape)
+    def group(self, name: str, now_s: float) -> Series:
+        """The series of a group, now the one heard of last; where there are too many, another one is forgotten."""
+        series = self.groups.pop(name) if name in self.groups else Series(self.group_shape)
+        return self.keep(name, series, now_s)
+
+    def keep(self, name: str, series: Series, now_s: float) -> Series:
+        """Makes a series that of a group, as the one heard of last."""
         self.groups[name] = series
         if len(self.groups) > self._bounds.groups:
-            self.forgotten.append(self.groups.popitem(last=False)[0])
+            least = self._least_missed(now_s)
+            del self.groups[least]
+            self.forgotten.append(least)
         return series
+
+    def _least_missed(self, now_s: float) -> str:
+        """One that is gone; else one of which nothing is known yet, or ids that are made up would drive cameras out."""
+        first, series = next(iter(self.groups.items()))
+        if abs(now_s - series.latest_s) > _GONE_S:
+            return first
+        return next((name for name, each in self.groups.items() if each.reference is None), first)
 
 
 class Monitor:
@@ -102,12 +120,14 @@ class Monitor:
 
     Attributes:
         versions: What is known of each.
+        forgotten: Versions that were forgotten since that was last written.
     """
 
     def __init__(self, shape: Shape, group_shape: Shape = GROUP_SHAPE, bounds: Bounds = Bounds()) -> None:  # noqa: B008
         self._shapes = shape, group_shape
         self._bounds = bounds
         self.versions: dict[Watched, VersionMonitor] = {}
+        self.forgotten: set[Watched] = set()
 
     def add(
         self, watched: Watched, digest: str, observations: Sequence[Observation], now_s: float
@@ -126,7 +146,7 @@ class Monitor:
         if any(len(each.values) != len(NAMES) for each in observations):
             raise ValueError(f"observations have {len(NAMES)} features")
         version = self.versions.get(watched)
-        if version is None and len(self.versions) >= self._bounds.versions:
+        if version is None and not self._has_room(now_s):
             return {"too_many_versions": len(observations)}
         if version is not None and not version.is_present(digest, now_s):
             return {"other_file": len(observations)}
@@ -143,5 +163,17 @@ class Monitor:
 
     def begin(self, watched: Watched, digest: str) -> VersionMonitor:
         """Forgets what is known of a version, if anything is."""
+        self.forgotten.discard(watched)
         self.versions[watched] = VersionMonitor(digest, *self._shapes, self._bounds)
         return self.versions[watched]
+
+    def _has_room(self, now_s: float) -> bool:
+        """Whether another version can be watched; forgets one that is gone if that makes the room."""
+        if len(self.versions) < self._bounds.versions:
+            return True
+        gone = max(self.versions, key=lambda each: abs(now_s - self.versions[each].series.latest_s))
+        if abs(now_s - self.versions[gone].series.latest_s) <= _GONE_S:
+            return False
+        del self.versions[gone]
+        self.forgotten.add(gone)
+        return True

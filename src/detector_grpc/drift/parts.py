@@ -13,16 +13,16 @@ from detector_grpc.drift.evidence import DriftState, Evidence
 from detector_grpc.drift.expectation import Deviation
 from detector_grpc.drift.observation import Observation
 from detector_grpc.drift.reference import Days, Reference
-from detector_grpc.drift.series import DAYS, PENDING, REFERENCE, STATE, WINDOW
+from detector_grpc.drift.series import DAYS, PENDING, REFERENCE, STATE, WINDOW, Series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from detector_grpc.drift.series import Series
+    from detector_grpc.drift.series import Shape
 
 
 def dump(series: Series, part: str) -> bytes:
-    """A part as bytes; `restore` reads all of them."""
+    """A part as bytes; `restored` reads all of them."""
     if part == STATE:
         return json.dumps(_state(series)).encode()
     if part == PENDING:
@@ -35,14 +35,20 @@ def dump(series: Series, part: str) -> bytes:
     return _pack(series.days.kept.get(hour, ()) if series.days else ())
 
 
-def restore(series: Series, parts: Mapping[str, bytes]) -> None:
-    """Makes a new series what another one was.
+def restored(shape: Shape, parts: Mapping[str, bytes]) -> Series:
+    """The series whose parts these are.
+
+    Args:
+        shape: How it is cut.
+        parts: As `dump` made them, by name.
 
     Raises:
-        ValueError, KeyError: The bytes are none of `dump`.
+        Exception: Of whatever kind, for bytes that are none of `dump`.
     """
-    state = json.loads(parts[STATE])
-    series.blocks, series.state, series.since_s = state["blocks"], DriftState(state["state"]), state["since_s"]
+    series, state = Series(shape), json.loads(parts[STATE])
+    series.state = DriftState(state["state"])
+    series.since_s, series.since_block = state["since_s"], state["since_block"]
+    series.latest_s, series.blocks = state["latest_s"], state["blocks"]
     series.evidence = Evidence(DriftState(state["evidence"]["state"]), state["evidence"]["sums"])
     series.deviations = {name: Deviation(*both) for name, both in state["deviations"].items()}
     series.window.extend(_unpack(parts[WINDOW]) if WINDOW in parts else ())
@@ -55,7 +61,10 @@ def restore(series: Series, parts: Mapping[str, bytes]) -> None:
     if state["days"] is not None:
         hours = {int(part.removeprefix(DAYS)): body for part, body in parts.items() if part.startswith(DAYS)}
         seen = {int(hour): count for hour, count in state["days"].pop("seen").items()}
-        series.days = Days(**state["days"], kept={hour: _unpack(body) for hour, body in hours.items()}, seen=seen)
+        kept = {hour: blocks for hour, body in hours.items() if (blocks := _unpack(body))}
+        series.days = Days(**state["days"], kept=kept, seen=seen)
+    series.changed.clear()
+    return series
 
 
 def _state(series: Series) -> dict[str, Any]:
@@ -64,6 +73,8 @@ def _state(series: Series) -> dict[str, Any]:
         "blocks": series.blocks,
         "state": series.state.value,
         "since_s": series.since_s,
+        "since_block": series.since_block,
+        "latest_s": series.latest_s,
         "evidence": {"state": series.evidence.state.value, "sums": series.evidence.sums},
         "deviations": series.deviations,
         "reference": reference

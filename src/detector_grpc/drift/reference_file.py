@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
-from detector_grpc.drift.block import Block
+from detector_grpc.drift import files
+from detector_grpc.drift.block import MIN_PARTS, Block, parts_of
 from detector_grpc.drift.features import NAMES, SCHEMA
 from detector_grpc.drift.observation import Watched
 from detector_grpc.drift.reference import MIN_BLOCKS, Reference, of_blocks
@@ -21,12 +18,26 @@ from detector_grpc.validation import faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 MIN_BLOCK = 20
-_MAX_BLOCK = 10_000
-_DIGITS = 5
 
+# Each block of a reference is compared with all of it, so both are bounded; one of a day has 192 blocks of 100.
+MAX_BLOCKS = 250
+MAX_OBSERVATIONS = 20_000
+
+_DIGITS = 5
+_MAX_BOXES = 10**9
+_MAX_LENGTH = 255
+
+_Name = Annotated[str, Field(max_length=_MAX_LENGTH)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
+_Value = Annotated[float, Field(ge=-float(np.finfo(np.float32).max), le=float(np.finfo(np.float32).max))]
+# The first fault of a list of thousands is enough.
+_Row = Annotated[list[_Value | None], Field(min_length=len(NAMES), max_length=len(NAMES)), FailFast()]
+_Rows = Annotated[list[_Row], Field(min_length=MIN_BLOCK, max_length=MAX_OBSERVATIONS), FailFast()]
 
 
 class _Model(BaseModel):
@@ -35,25 +46,25 @@ class _Model(BaseModel):
 
 class _Block(_Model):
     at: _Number
-    values: list[list[_Number | None]] = Field(min_length=MIN_BLOCK, max_length=_MAX_BLOCK)
-    classes: dict[str, Annotated[int, Field(ge=0)]]
+    values: _Rows
+    classes: dict[_Name, Annotated[int, Field(ge=0, le=_MAX_BOXES)]]
 
 
 class _Reference(_Model):
-    model: str
-    version: str
-    digest: str = ""
-    source: str
+    model: _Name
+    version: _Name
+    digest: _Name = ""
+    source: _Name
     made_at: _Number
     daily: bool = False
     timeless: bool = False
-    blocks: list[_Block]
+    blocks: Annotated[list[_Block], FailFast()]
 
 
 class _File(_Model):
     schema_: Literal[SCHEMA] = Field(alias="schema")  # type: ignore[valid-type]
     features: list[str]
-    references: list[_Reference]
+    references: Annotated[list[_Reference], FailFast()]
 
 
 class Kept(NamedTuple):
@@ -124,17 +135,7 @@ def write(path: Path, kept: Sequence[Kept]) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(to_json(kept))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    files.replace(path, to_json(kept))
 
 
 def _plain(kept: Kept) -> Mapping[str, Any]:
@@ -150,7 +151,7 @@ def _plain(kept: Kept) -> Mapping[str, Any]:
         "blocks": [
             {
                 "at": block.at_s,
-                "values": [[_rounded(value) for value in row] for row in block.values.tolist()],
+                "values": _rounded(block.values),
                 "classes": dict(block.classes),
             }
             for block in reference.blocks
@@ -158,17 +159,23 @@ def _plain(kept: Kept) -> Mapping[str, Any]:
     }
 
 
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+def _rounded(values: NDArray[np.float32]) -> list[list[float | None]]:
+    """To some significant digits, in the words of JSON."""
+    exact = values.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = 10.0 ** (_DIGITS - 1 - np.floor(np.log10(np.abs(exact))))
+        rounded = np.where(exact == 0, 0.0, np.round(exact * scale) / scale)
+    told = rounded.astype(object)
+    told[~np.isfinite(rounded)] = None
+    rows: list[list[float | None]] = told.tolist()
+    return rows
 
 
 def _kept(said: _Reference, needed: int) -> Kept:
-    blocks = []
-    for each in said.blocks:
-        if any(len(row) != len(NAMES) for row in each.values):
-            raise ReferenceInvalid(f"each observation must have {len(NAMES)} values")
-        values = np.array([[math.nan if value is None else value for value in row] for row in each.values], np.float32)
-        blocks.append(Block(each.at, values, each.classes))
+    blocks = [
+        Block(each.at, np.array(each.values, np.float32), each.classes)  # None becomes NaN
+        for each in said.blocks
+    ]
     check(blocks, needed)
     blocks.sort(key=lambda block: block.at_s)
     reference = Reference(blocks, said.source, said.made_at, daily=said.daily, timeless=said.timeless)
@@ -176,10 +183,10 @@ def _kept(said: _Reference, needed: int) -> Kept:
 
 
 def check(blocks: Sequence[Block], needed: int) -> None:
-    """Refuses blocks that are too few to be a reference.
+    """Refuses blocks that cannot be a reference.
 
     Raises:
-        ReferenceInvalid: They are; it says how many are needed.
+        ReferenceInvalid: They are too few, which says how many are needed, or too many, or say nothing.
     """
     there = of_blocks(blocks)
     if there < needed or len(blocks) < MIN_BLOCKS:
@@ -187,6 +194,13 @@ def check(blocks: Sequence[Block], needed: int) -> None:
             f"a reference needs {needed} observations in at least {MIN_BLOCKS} blocks, "
             f"there are {there} in {len(blocks)}"
         )
+    if there > MAX_OBSERVATIONS or len(blocks) > MAX_BLOCKS:
+        raise ReferenceInvalid(
+            f"a reference has at most {MAX_OBSERVATIONS} observations in {MAX_BLOCKS} blocks, "
+            f"there are {there} in {len(blocks)}"
+        )
+    if all(len(parts_of(blocks, index)) < MIN_PARTS for index in range(len(NAMES))):
+        raise ReferenceInvalid("a reference needs numbers; in these blocks hardly any feature has some")
 
 
 def _refuse(constant: str) -> None:

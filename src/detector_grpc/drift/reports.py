@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector_grpc.drift.observation import Watched
-    from detector_grpc.drift.station import ReportSource, Station
+    from detector_grpc.drift.report_source import ReportSource
+    from detector_grpc.drift.station import Station
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,14 @@ class _Page:
 
     Attributes:
         tried_s: When it was last tried to make one, monotonic; 0: never.
+        was_drifted: Whether the version was DRIFTED then.
         made_s: When the page that is there was made, seconds since the epoch; 0: never.
         blocks: How many there had been then.
         fault: Why the last try failed; empty if it did not.
     """
 
     tried_s: float = 0.0
+    was_drifted: bool = False
     made_s: float = 0.0
     blocks: int = 0
     fault: str = ""
@@ -87,12 +90,13 @@ class Reports:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def make_those_due(self) -> None:
-        """Makes the pages that are due, one after the other."""
+        """Makes the pages that are due, one after the other: at times, and when a version becomes DRIFTED."""
         for source in await asyncio.to_thread(self._station.report_sources):
             page, now_s = self._pages.setdefault(source.watched, _Page()), self._clock()
             is_due = not page.tried_s or now_s - page.tried_s >= self._every_s
+            is_due |= source.is_drifted and not page.was_drifted
             if is_due and source.blocks != page.blocks:
-                page.tried_s = now_s
+                page.tried_s, page.was_drifted = now_s, source.is_drifted
                 page.fault = await self._make(source)
                 if not page.fault:
                     page.made_s, page.blocks = time.time(), source.blocks

@@ -6,10 +6,10 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from detector_grpc.drift.block import Block
+from detector_grpc.drift.block import BLOCK, DAY_S, Block
 from detector_grpc.drift.evidence import DriftState, Evidence
 from detector_grpc.drift.expectation import Deviation, Expectation
-from detector_grpc.drift.reference import HOURS, MIN_BLOCKS, Days, Reference, of_blocks
+from detector_grpc.drift.reference import Days, Reference, of_blocks
 
 if TYPE_CHECKING:
     from detector_grpc.drift.observation import Observation
@@ -32,11 +32,11 @@ class Shape(NamedTuple):
         learn_days_s: Seconds from the first reference until one of all hours takes its place; 0: never.
     """
 
-    block: int = 100
+    block: int = BLOCK
     first: int = 20
     hourly: int = 8
     window: int = 5
-    learn_days_s: float = 2 * 86400.0
+    learn_days_s: float = 2 * DAY_S
 
 
 class Series:
@@ -46,6 +46,7 @@ class Series:
         shape: How it is cut.
 
     Attributes:
+        shape: How it is cut.
         reference: What it is compared with; None while it is learned.
         pending: Observations that are no block yet.
         window: Blocks of late.
@@ -54,12 +55,14 @@ class Series:
         deviations: Of the latest block, by the name of the feature.
         state: What all of it amounts to.
         since_s: Since when, seconds since the epoch.
+        since_block: Number of the block that brought it, from 1.
+        latest_s: When the latest observation came, seconds since the epoch; 0: never.
         blocks: How many there have been.
         changed: Parts that differ from what was last written.
     """
 
     def __init__(self, shape: Shape) -> None:
-        self._shape = shape
+        self.shape = shape
         self._rng = random.Random(0)  # noqa: S311 - what is kept of an hour is no secret
         self._expectation: tuple[float, Expectation] | None = None
         self.reference: Reference | None = None
@@ -70,6 +73,8 @@ class Series:
         self.deviations: dict[str, Deviation] = {}
         self.state = DriftState.LEARNING
         self.since_s = 0.0
+        self.since_block = 0
+        self.latest_s = 0.0
         self.blocks = 0
         self.changed: set[str] = {STATE}
 
@@ -80,10 +85,10 @@ class Series:
             observation: The next one.
             now_s: Now, seconds since the epoch.
         """
-        self.since_s = self.since_s or now_s
+        self.since_s, self.latest_s = self.since_s or now_s, now_s
         self.pending.append(observation)
         self.changed.add(PENDING)
-        if len(self.pending) < self._shape.block:
+        if len(self.pending) < self.shape.block:
             return False
         block = Block.of(self.pending, now_s)
         self.pending = []
@@ -96,30 +101,51 @@ class Series:
             self._judge(block, self.reference)
         return True
 
-    def use(self, reference: Reference) -> None:
-        """Compares with this from now on, and forgets what was thought of the world before."""
+    def use(self, reference: Reference, now_s: float) -> None:
+        """Compares with this from now on, and forgets what was thought of the world before.
+
+        What does not tell of all hours gives way to a reference that does, which is collected from now on.
+        """
         self.reference, self._expectation = reference, None
         self.evidence, self.deviations = Evidence(), {}
         self.changed |= {STATE, REFERENCE}
-        self._become(DriftState.STABLE, reference.made_at_s)
+        days = None
+        if self.shape.learn_days_s and not (reference.daily or reference.timeless):
+            days = Days(now_s)
+            for block in reference.blocks:
+                days.add(block, self.shape.hourly, self._rng)
+        self._collect_for(days)
+        self._become(DriftState.STABLE, now_s)
 
     @property
     def recent(self) -> list[Block]:
         """The blocks of late that are looked at."""
-        return list(self.window)[-self._shape.window :]
+        return list(self.window)[-self.shape.window :]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether it is not as its reference."""
+        return self.state in (DriftState.WARNING, DriftState.DRIFTED)
+
+    @property
+    def like_now(self) -> list[Block]:
+        """The blocks of late; where the world has changed, those since then."""
+        return list(self.window)[-(self.blocks - self.since_block + 1) if self.has_changed else 0 :]
 
     @property
     def wanted(self) -> int:
         """Observations that become the first reference."""
-        return self._shape.first * self._shape.block
+        return self.shape.first * self.shape.block
 
-    def learn(self) -> None:
+    def learn(self, now_s: float) -> None:
         """Forgets the reference, and learns a new one from what comes."""
-        self.reference, self.days, self._expectation = None, None, None
+        self.reference, self._expectation = None, None
         self.evidence, self.deviations = Evidence(), {}
         self.window.clear()
-        self.changed |= {STATE, WINDOW, REFERENCE, *(f"{DAYS}{hour}" for hour in range(HOURS))}
-        self._become(DriftState.LEARNING, self.since_s)
+        self.pending = []
+        self.changed |= {STATE, PENDING, WINDOW, REFERENCE}
+        self._collect_for(None)
+        self._become(DriftState.LEARNING, now_s)
 
     def expectation(self, at_s: float) -> Expectation | None:
         """What blocks of this time are expected to be like; None while it is learned."""
@@ -131,15 +157,11 @@ class Series:
         return self._expectation[1]
 
     def _learn(self, now_s: float) -> None:
-        if len(self.window) < self._shape.first:
+        if len(self.window) < self.shape.first:
             return
-        blocks = list(self.window)[-self._shape.first :]
-        source, timeless = f"first {of_blocks(blocks)} observations", not self._shape.learn_days_s
-        self.use(Reference(blocks, source, now_s, timeless=timeless))
-        if self._shape.learn_days_s:
-            self.days = Days(now_s)
-            for block in blocks:
-                self._collect(self.days, block)
+        blocks = list(self.window)[-self.shape.first :]
+        source, timeless = f"first {of_blocks(blocks)} observations", not self.shape.learn_days_s
+        self.use(Reference(blocks, source, now_s, timeless=timeless), now_s)
 
     def _judge(self, block: Block, reference: Reference) -> None:
         expectation = self.expectation(block.at_s)
@@ -149,27 +171,25 @@ class Series:
         known = reference.knows(block.at_s)
         state = self.evidence.add(self.deviations, DriftState.DRIFTED if known else DriftState.WARNING)
         self._become(state, block.at_s)
-        if self.days is not None and not (known and state is DriftState.DRIFTED):
-            self._collect(self.days, block)
-        if (
-            self.days is not None
-            and self.days.covered_s >= self._shape.learn_days_s
-            and state is not DriftState.DRIFTED
-        ):
+        if self.days is None:
+            return
+        if not (known and state is DriftState.DRIFTED):
+            self.days.cover(block.at_s)
+            self.changed.add(f"{DAYS}{self.days.add(block, self.shape.hourly, self._rng)}")
+        if self.days.covered_s >= self.shape.learn_days_s and state is not DriftState.DRIFTED:
             self._use_days(self.days, block.at_s)
 
-    def _collect(self, days: Days, block: Block) -> None:
-        self.changed.add(f"{DAYS}{days.add(block, self._shape.hourly, self._rng)}")
+    def _collect_for(self, days: Days | None) -> None:
+        hours = {hour for each in (self.days, days) if each is not None for hour in each.kept}
+        self.changed |= {f"{DAYS}{hour}" for hour in hours}
+        self.days = days
 
     def _use_days(self, days: Days, now_s: float) -> None:
-        """Goes over to a reference of all hours, if it is one."""
-        blocks, self.days = days.blocks(), None
-        self.changed |= {f"{DAYS}{hour}" for hour in days.kept}
-        if len(blocks) >= MIN_BLOCKS:
-            self.use(
-                Reference(blocks, f"{of_blocks(blocks)} observations of {len(days.kept)} hours", now_s, daily=True)
-            )
+        """Goes over to a reference of all hours."""
+        blocks = days.blocks()
+        source = f"{of_blocks(blocks)} observations of {len(days.kept)} hours"
+        self.use(Reference(blocks, source, now_s, daily=True), now_s)
 
     def _become(self, state: DriftState, at_s: float) -> None:
         if state is not self.state:
-            self.state, self.since_s = state, at_s
+            self.state, self.since_s, self.since_block = state, at_s, self.blocks

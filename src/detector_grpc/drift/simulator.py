@@ -1,4 +1,7 @@
-"""Changes of the world, for trying out whether they are noticed: what happens to cameras, done to pictures."""
+"""Changes of the world, for trying out whether they are noticed: what happens to cameras, done to pictures.
+
+A shift takes a picture, RGB, uint8 (H, W, 3), a strength from 0, nothing, to 1, what a person sees at once, and chance.
+"""
 
 from __future__ import annotations
 
@@ -63,20 +66,73 @@ SHIFTS: Mapping[str, Shift] = {
     shift.__name__: shift for shift in (night, fog, defocus, compression, noise, rotation, dead)
 }
 
+# Not done to pictures: others take their place.
+CLASS_MIX, FROZEN = "class_mix", "frozen"
 
-def replay(images: Iterable[Image], shift: str, strength: float, at: int, seed: int = 0) -> Iterator[Image]:
-    """The same pictures, changed from a moment on. A new mix of classes is no change of pictures: chain others instead.
+
+def frozen() -> Shift:
+    """A camera that hangs: the picture before again, more and more often."""
+    last: list[Image] = []
+
+    def shift(image: Image, strength: float, rng: np.random.Generator) -> Image:
+        if not last or rng.random() >= strength:
+            last[:] = [image]
+        return last[0]
+
+    return shift
+
+
+def class_mix(others: Iterator[Image]) -> Shift:
+    """Pictures of other things, more and more often.
 
     Args:
-        images: uint8 (H, W, 3), RGB.
-        shift: Name of one of `SHIFTS`.
-        strength: From 0, nothing, to 1, what a person sees at once.
-        at: Number of the first picture that is changed, from 0.
-        seed: Of what happens by chance.
+        others: These pictures, RGB; they do not end.
     """
-    rng = np.random.default_rng(seed)
-    for number, image in enumerate(images):
-        yield image if number < at else SHIFTS[shift](image, strength, rng)
+
+    def shift(image: Image, strength: float, rng: np.random.Generator) -> Image:
+        return next(others) if rng.random() < strength else image
+
+    return shift
+
+
+class Replay:
+    """Pictures as they are, and from a moment on changed. Another thread than the one that reads them may begin that.
+
+    Args:
+        shift: What changes them.
+        strength: How much: from 0, nothing, to 1, what a person sees at once.
+        begins_at: Number of the first picture that is changed, from 0; None: none before `begin`.
+        seed: Of what happens by chance.
+
+    Attributes:
+        read: Pictures that were read.
+        changed: Those among them that were changed.
+    """
+
+    def __init__(self, shift: Shift, strength: float, begins_at: int | None = None, seed: int = 0) -> None:
+        self._shift = shift
+        self._strength = strength
+        self._begins_at = begins_at
+        self._rng = np.random.default_rng(seed)
+        self.read = 0
+        self.changed = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the next picture is changed."""
+        return self._begins_at is not None and self.read >= self._begins_at
+
+    def begin(self) -> None:
+        """Changes all that are read from now on."""
+        self._begins_at = 0
+
+    def of(self, images: Iterable[Image]) -> Iterator[Image]:
+        """The pictures; RGB, uint8 (H, W, 3)."""
+        for image in images:
+            is_changed = self.has_begun
+            self.read += 1
+            self.changed += is_changed
+            yield self._shift(image, self._strength, self._rng) if is_changed else image
 
 
 def _clipped(image: NDArray[Any]) -> Image:

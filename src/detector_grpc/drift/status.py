@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from detector_grpc.drift import words
 from detector_grpc.drift.evidence import WARNING_AT, DriftState
-from detector_grpc.drift.features import CLASS_MIX, FEATURES, Feature
+from detector_grpc.drift.features import CLASS_MIX, FEATURES, NAMES, REPEATS, Feature
 from detector_grpc.drift.statistics import TwoSamples, chi_square_p, two_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from detector_grpc.drift.expectation import Deviation
+    from detector_grpc.drift.block import Block
+    from detector_grpc.drift.expectation import Deviation, Expectation
     from detector_grpc.drift.series import Series
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_MIDDLE = slice(1, 4)
-
-# Classes of which a mix is told, those that changed most.
-_MOST_CLASSES = 3
+_QUARTILES = slice(1, 4)
+_NOTHING: NDArray[np.float64] = np.empty(0)
 
 
 class FeatureStatus(NamedTuple):
@@ -32,9 +32,9 @@ class FeatureStatus(NamedTuple):
         feature: Which.
         deviation: How far the latest block is from the reference.
         evidence: What has added up.
-        reference: float64 (5,), quantiles `QUANTILES` of the reference; empty of the mix of classes.
+        reference: float64 (5,), quantiles `QUANTILES` of the reference; empty of what is no number of a picture.
         current: As `reference`, of the latest block.
-        statistics: Classical ones; None of the mix of classes.
+        statistics: Classical ones; None of what is no number of a picture.
         chi_square_p: Of the mix of classes; None of all else.
         words: What happened.
     """
@@ -60,6 +60,7 @@ class SeriesStatus(NamedTuple):
     Attributes:
         state: Its state.
         since_s: Since when, seconds since the epoch.
+        latest_s: When the latest observation came, seconds since the epoch; 0: never.
         observations: Number of observations since the last block, and in the latest blocks that are kept.
         wanted: Observations that are needed for a reference; 0 where there is one.
         drifted_share: Share of drifted features among those that could be compared. Range [0, 1].
@@ -69,6 +70,7 @@ class SeriesStatus(NamedTuple):
 
     state: DriftState
     since_s: float
+    latest_s: float
     observations: int
     wanted: int
     drifted_share: float
@@ -76,70 +78,104 @@ class SeriesStatus(NamedTuple):
     features: list[FeatureStatus]
 
 
+class View(NamedTuple):
+    """A series as it is at a moment. What there is to say of it takes a while, in which the series may go on.
+
+    Attributes:
+        expectation: What the latest block was compared with; None while that is learned.
+        block: That block; None if there was none since the reference is there.
+        deviations: Its deviations, by the name of the feature.
+        evidence: What has added up, by the name of the feature.
+        others: As those of SeriesStatus.
+    """
+
+    state: DriftState
+    since_s: float
+    latest_s: float
+    observations: int
+    wanted: int
+    knows_hour: bool
+    expectation: Expectation | None
+    block: Block | None
+    deviations: Mapping[str, Deviation]
+    evidence: Mapping[str, float]
+
+    @classmethod
+    def of(cls, series: Series, now_s: float) -> View:
+        """What the series is now."""
+        block = series.recent[-1] if series.deviations else None
+        return cls(
+            series.state,
+            series.since_s,
+            series.latest_s,
+            len(series.pending) + sum(map(len, series.recent)),
+            0 if series.reference else series.wanted,
+            series.reference is not None and series.reference.knows(now_s),
+            series.expectation(block.at_s) if block else None,
+            block,
+            series.deviations,
+            dict(series.evidence.sums),
+        )
+
+    def status(self, *, only_drifted: bool = False) -> SeriesStatus:
+        """What there is to say of it.
+
+        Args:
+            only_drifted: Whether to say nothing of features that did not drift.
+        """
+        drifted = [name for name in self.deviations if self.evidence.get(name, 0.0) >= WARNING_AT]
+        features = list(self._features(drifted if only_drifted else self.deviations))
+        features.sort(key=lambda each: (-each.evidence, -each.deviation.ratio))
+        return SeriesStatus(
+            self.state,
+            self.since_s,
+            self.latest_s,
+            self.observations,
+            self.wanted,
+            len(drifted) / len(self.deviations) if self.deviations else 0.0,
+            self.knows_hour,
+            features,
+        )
+
+    def _features(self, names: Iterable[str]) -> Iterator[FeatureStatus]:
+        if self.expectation is None or self.block is None:
+            return
+        for name in names:
+            deviation, evidence = self.deviations[name], self.evidence.get(name, 0.0)
+            if name == CLASS_MIX.name:
+                yield _class_mix(deviation, evidence, self.expectation.classes, self.block.classes)
+            elif name == REPEATS.name:
+                yield _repeats(deviation, evidence, self.expectation.repeats, self.block.repeats)
+            else:
+                column = self.block.values[:, NAMES.index(name)].astype(np.float64)
+                reference, current = self.expectation.pools[name].values, column[np.isfinite(column)]
+                yield _feature(FEATURES[NAMES.index(name)], deviation, evidence, reference, current)
+
+
 def status(series: Series, now_s: float) -> SeriesStatus:
     """What there is to say of a series now."""
-    features = sorted(_features(series, now_s), key=lambda each: (-each.evidence, -each.deviation.ratio))
-    return SeriesStatus(
-        series.state,
-        series.since_s,
-        len(series.pending) + sum(map(len, series.recent)),
-        0 if series.reference else series.wanted,
-        sum(each.drifted for each in features) / len(features) if features else 0.0,
-        series.reference is not None and series.reference.knows(now_s),
-        features,
-    )
+    return View.of(series, now_s).status()
 
 
-def _features(series: Series, now_s: float) -> Iterator[FeatureStatus]:
-    expectation = series.expectation(now_s)
-    if expectation is None or not series.deviations:
-        return
-    block = series.recent[-1]
-    values = block.values.astype(np.float64)
-    for index, feature in enumerate(FEATURES):
-        deviation, column = series.deviations.get(feature.name), values[:, index]
-        pool, current = expectation.pools.get(feature.name), column[np.isfinite(column)]
-        if deviation is None or pool is None or not len(current):
-            continue
-        before, after = np.quantile(pool.values, QUANTILES), np.quantile(current, QUANTILES)
-        yield FeatureStatus(
-            feature,
-            deviation,
-            series.evidence.sums.get(feature.name, 0.0),
-            before,
-            after,
-            two_samples(pool.values, current),
-            None,
-            _moved(feature, before, after),
-        )
-    deviation, classes = series.deviations.get(CLASS_MIX.name), block.classes
-    if deviation is not None and classes:
-        nothing, evidence = np.empty(0), series.evidence.sums.get(CLASS_MIX.name, 0.0)
-        p, words = chi_square_p(expectation.classes, classes), _mixed(expectation.classes, classes)
-        yield FeatureStatus(CLASS_MIX, deviation, evidence, nothing, nothing, None, p, words)
+def _feature(
+    feature: Feature,
+    deviation: Deviation,
+    evidence: float,
+    reference: NDArray[np.float64],
+    current: NDArray[np.float64],
+) -> FeatureStatus:
+    before, after = np.quantile(reference, QUANTILES), np.quantile(current, QUANTILES)
+    told = words.moved(feature, before[_QUARTILES], after[_QUARTILES])
+    return FeatureStatus(feature, deviation, evidence, before, after, two_samples(reference, current), None, told)
 
 
-def _moved(feature: Feature, before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
-    """What became of the median, or of the spread where that changed more."""
-    (low, median, high), (new_low, new_median, new_high) = before[_MIDDLE], after[_MIDDLE]
-    width, new_width = high - low, new_high - new_low
-    if abs(new_width - width) > abs(new_median - median):
-        verb = "widened" if new_width > width else "narrowed"
-        return f"the spread of {feature.words} {verb} from {_short(width)} to {_short(new_width)}"
-    if _short(median) == _short(new_median):
-        return f"{feature.words} is {_short(median)} as before"
-    verb = "rose" if new_median > median else "fell"
-    return f"{feature.words} {verb} from {_short(median)} to {_short(new_median)}"
+def _class_mix(
+    deviation: Deviation, evidence: float, before: Mapping[str, int], after: Mapping[str, int]
+) -> FeatureStatus:
+    p, told = chi_square_p(before, after), words.mixed(before, after)
+    return FeatureStatus(CLASS_MIX, deviation, evidence, _NOTHING, _NOTHING, None, p, told)
 
 
-def _mixed(before: Mapping[str, int], after: Mapping[str, int]) -> str:
-    """The classes whose shares changed most."""
-    all_before, all_after = max(1, sum(before.values())), max(1, sum(after.values()))
-    shares = {name: (before.get(name, 0) / all_before, after.get(name, 0) / all_after) for name in {*before, *after}}
-    most = sorted(shares, key=lambda name: (-abs(shares[name][1] - shares[name][0]), name))[:_MOST_CLASSES]
-    parts = [f"{name} {shares[name][0]:.0%} to {shares[name][1]:.0%}" for name in most]
-    return f"the mix of classes went from {', '.join(parts)}" if parts else "no boxes"
-
-
-def _short(number: float) -> str:
-    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"  # noqa: PLR2004 - three digits
+def _repeats(deviation: Deviation, evidence: float, before: float, after: float) -> FeatureStatus:
+    told = words.repeated(before, after)
+    return FeatureStatus(REPEATS, deviation, evidence, _NOTHING, _NOTHING, None, None, told)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from detector_grpc.drift.features import SCHEMA
+from detector_grpc.drift.files import set_aside
+from detector_grpc.drift.reference import Summary
 from detector_grpc.errors import SetupInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from detector_grpc.drift.observation import Watched
 
 log = logging.getLogger(__name__)
 
 FILE = "drift.sqlite"
-_VERSION = 1
+# Of the tables, and of the features that are in them.
+_FORMAT = 2000 + SCHEMA
 _MAX_PAST = 20
 
 _TABLES = """
@@ -27,7 +31,8 @@ CREATE TABLE part (
   model TEXT, version TEXT, stream TEXT, name TEXT, body BLOB NOT NULL, PRIMARY KEY (model, version, stream, name)
 ) WITHOUT ROWID;
 CREATE TABLE past (
-  model TEXT, version TEXT, number INTEGER, file TEXT NOT NULL, PRIMARY KEY (model, version, number)
+  model TEXT, version TEXT, number INTEGER, source TEXT NOT NULL, made_at_s REAL NOT NULL,
+  observations INTEGER NOT NULL, daily INTEGER NOT NULL, file TEXT NOT NULL, PRIMARY KEY (model, version, number)
 );
 """
 
@@ -46,6 +51,18 @@ class Part(NamedTuple):
     stream: str
     name: str
     body: bytes
+
+
+class Past(NamedTuple):
+    """A reference for the history.
+
+    Attributes:
+        summary: What people are told of it.
+        file: Text of a reference file with it alone.
+    """
+
+    summary: Summary
+    file: str
 
 
 class Store:
@@ -72,8 +89,10 @@ class Store:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):  # of the disk, not of the file
                 raise
-            aside = self._file.with_suffix(f".broken-{time.time():.0f}")
-            self._file.rename(aside)
+            aside = set_aside(self._file)
+            for companion in ("-wal", "-shm"):  # or SQLite would mend the new file by them
+                with suppress(FileNotFoundError):
+                    Path(f"{self._file}{companion}").rename(f"{aside}{companion}")
             log.error("the state of drift cannot be read, so learning begins anew", extra={"kept_as": str(aside)})  # noqa: TRY400
             return _connect(self._file)
 
@@ -86,51 +105,75 @@ class Store:
         return self._database.execute("SELECT model, version, digest FROM version").fetchall()
 
     def parts(self, watched: Watched) -> Iterator[tuple[str, str, bytes]]:
-        """Stream, name and bytes of all parts of a version, stream by stream, the longest silent first."""
+        """Stream, name and bytes of all parts of a version, stream by stream."""
         query = "SELECT stream, name, body FROM part WHERE model = ? AND version = ? ORDER BY stream, name"
         return iter(self._database.execute(query, watched).fetchall())
 
-    def write(self, watched: Watched, digest: str, parts: Iterable[Part], forgotten: Iterable[str]) -> None:
-        """Writes all that changed of a version, and forgets streams.
+    def write(
+        self,
+        watched: Watched,
+        digest: str,
+        parts: Iterable[Part],
+        silent: Iterable[str] = (),
+        gone: Iterable[Watched] = (),
+        reference: Past | None = None,
+    ) -> None:
+        """Writes all that changed of a version, and forgets what is to be forgotten, but never references of before.
+
+        Args:
+            watched: The version.
+            digest: Digest of its model file.
+            parts: Parts that changed.
+            silent: Streams of the version whose parts are forgotten before others are written.
+            gone: Versions of which all parts are; it may be one of them itself.
+            reference: What is compared with from now on, for the history; None: as before.
 
         Raises:
             sqlite3.Error: Nothing was written, e.g. since the disk is full.
         """
-        with self._database:
-            self._database.execute("INSERT OR REPLACE INTO version VALUES (?, ?, ?)", (*watched, digest))
-            self._database.executemany(
+        with self._database as database:
+            for table in ("part", "version"):
+                database.executemany(f"DELETE FROM {table} WHERE model = ? AND version = ?", gone)  # noqa: S608 - ours
+            database.execute("INSERT OR REPLACE INTO version VALUES (?, ?, ?)", (*watched, digest))
+            database.executemany(
                 "DELETE FROM part WHERE model = ? AND version = ? AND stream = ?",
-                [(*watched, stream) for stream in forgotten],
+                [(*watched, stream) for stream in silent],
             )
-            self._database.executemany(
+            database.executemany(
                 "INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?)",
                 [(*part.watched, part.stream, part.name, part.body) for part in parts],
             )
+            if reference is not None:
+                self._add_past(watched, reference)
 
-    def forget(self, watched: Watched) -> None:
-        """Forgets all parts of a version, but not the references that it had."""
-        with self._database:
-            self._database.execute("DELETE FROM part WHERE model = ? AND version = ?", watched)
-            self._database.execute("DELETE FROM version WHERE model = ? AND version = ?", watched)
+    def past(self, watched: Watched) -> dict[int, Summary]:
+        """The references that it had, by number, the latest first."""
+        query = (
+            "SELECT number, source, made_at_s, observations, daily FROM past WHERE model = ? AND version = ? "
+            "ORDER BY number DESC"
+        )
+        rows = self._database.execute(query, watched).fetchall()
+        return {
+            number: Summary(source, made_at_s, count, bool(daily)) for number, source, made_at_s, count, daily in rows
+        }
 
-    def add_past(self, watched: Watched, file: str) -> None:
-        """Keeps a reference file that is used from now on."""
-        with self._database:
-            self._database.execute(
-                "INSERT INTO past SELECT ?, ?, 1 + coalesce(max(number), 0), ? FROM past "
-                "WHERE model = ? AND version = ?",
-                (*watched, file, *watched),
-            )
-            self._database.execute(
-                "DELETE FROM past WHERE model = ? AND version = ? AND number <= "
-                "(SELECT max(number) FROM past WHERE model = ? AND version = ?) - ?",
-                (*watched, *watched, _MAX_PAST),
-            )
+    def past_file(self, watched: Watched, number: int) -> str | None:
+        """The file of one of them; None if there is none of this number."""
+        query = "SELECT file FROM past WHERE model = ? AND version = ? AND number = ?"
+        found = self._database.execute(query, (*watched, number)).fetchone()
+        return None if found is None else str(found[0])
 
-    def past(self, watched: Watched) -> list[tuple[int, str]]:
-        """Numbers and files of the references that it had, the latest first."""
-        query = "SELECT number, file FROM past WHERE model = ? AND version = ? ORDER BY number DESC"
-        return self._database.execute(query, watched).fetchall()
+    def _add_past(self, watched: Watched, past: Past) -> None:
+        self._database.execute(
+            "INSERT INTO past SELECT ?, ?, 1 + coalesce(max(number), 0), ?, ?, ?, ?, ? FROM past "
+            "WHERE model = ? AND version = ?",
+            (*watched, *past.summary, past.file, *watched),
+        )
+        self._database.execute(
+            "DELETE FROM past WHERE model = ? AND version = ? AND number <= "
+            "(SELECT max(number) FROM past WHERE model = ? AND version = ?) - ?",
+            (*watched, *watched, _MAX_PAST),
+        )
 
 
 def _connect(file: Path) -> sqlite3.Connection:
@@ -140,9 +183,11 @@ def _connect(file: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing
         found = database.execute("PRAGMA user_version").fetchone()[0]
         if found == 0:
-            database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
-        elif found != _VERSION:
-            raise SetupInvalid([f"{file} is of version {found} of its format, and this program reads {_VERSION}"])  # noqa: TRY301
+            database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_FORMAT}; COMMIT;")
+        elif found < _FORMAT:
+            raise sqlite3.DatabaseError(f"version {found} of its format")  # noqa: TRY301
+        elif found > _FORMAT:
+            raise SetupInvalid([f"{file} is of version {found} of its format, and this program reads {_FORMAT}"])  # noqa: TRY301
         database.execute("SELECT count(*) FROM part").fetchone()
     except BaseException:
         database.close()

@@ -13,10 +13,10 @@ import yaml
 
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.envoy import BOOTSTRAP_FILE, ROUTES_FILE, render, to_yaml
-from detector_grpc.gateway.lock import locked
 from detector_grpc.gateway.plan import Plan
 from detector_grpc.gateway.routes import route_table, routed
 from detector_grpc.gateway.traffic import Traffic, initial, read_traffic
+from detector_grpc.lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

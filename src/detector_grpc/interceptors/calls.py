@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from detector_grpc.interceptors.around import Answer, Context
     from detector_grpc.interceptors.later import Later
 
-MAX_STREAM_ID = 128
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -89,6 +88,6 @@ class CallsInterceptor(AroundInterceptor):
             method,
             request_id if _REQUEST_ID.fullmatch(request_id) else f"{random.getrandbits(128):032x}",
             shadow=told.get(headers.SHADOW, ""),
-            stream_id=told.get(headers.STREAM_ID, "")[:MAX_STREAM_ID],
+            stream_id=told.get(headers.STREAM_ID, "")[: headers.MAX_STREAM_ID],
             copy_of=self._read_mark(told[headers.COPY_OF]) if headers.COPY_OF in told else "",
         )

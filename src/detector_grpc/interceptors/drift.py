@@ -93,6 +93,7 @@ class DriftObserver:
         self._kept = 0
         self._thread = ThreadPoolExecutor(1, "drift")
         self._is_away = False
+        self._telling: asyncio.Future[None] | None = None
         self._observations = prometheus_client.Counter(
             "object_detection_drift_observations",
             "Pictures that were chosen to be watched for drift, by what became of that",
@@ -105,6 +106,9 @@ class DriftObserver:
         if call.copy_of or self._chance() >= self._limits.rate:
             return False
         watched, now = Watched(call.model, call.version), self._clock()
+        if watched not in self._next_at:
+            for outcome in ("told", "lost"):  # or what is lost first would be no increase
+                self._observations.labels(*watched, outcome)
         next_at = self._next_at.get(watched, now)
         if now < next_at:
             return False
@@ -136,43 +140,47 @@ class DriftObserver:
         """Tells what was observed, for good."""
         while True:
             await asyncio.sleep(SEND_EVERY_S)
-            await self._tell()
+            self._telling = asyncio.ensure_future(self._tell())
+            await asyncio.shield(self._telling)  # or a batch on its way would be lost without being counted
 
     async def close(self) -> None:
         """Tells what is left, and ends."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._telling is not None:
+            await self._telling
         await self._tell()
         await self._sender.close()
 
     def _add(self, watched: Watched, digest: str, looking: asyncio.Future[Observation]) -> None:
         self._kept -= 1
         untold = self._untold[watched, digest]
-        if looking.cancelled() or looking.exception() is not None or len(untold.observations) >= MAX_BATCH:
+        fault = None if looking.cancelled() else looking.exception()
+        if fault is not None:
+            log.error("a picture could not be observed for drift", exc_info=fault)
+        if looking.cancelled() or fault is not None or len(untold.observations) >= MAX_BATCH:
             self._lose(watched, digest, 1)
         else:
             untold.observations.append(looking.result())
 
     async def _tell(self) -> None:
         """Sends all that is there, once; what cannot be sent is lost."""
-        for (watched, digest), untold in list(self._untold.items()):
-            batch, lost = untold.observations, untold.lost
-            untold.observations, untold.lost = [], 0
-            if not batch:
-                untold.lost = lost
-                continue
-            try:
-                await self._sender.send(watched, digest, batch, lost)
-            except Exception as error:  # noqa: BLE001 - whatever it is, detection does not depend on it
-                untold.lost += lost
-                self._lose(watched, digest, len(batch))
-                if not self._is_away:
-                    log.warning(
-                        "nobody watches for drift; what is observed meanwhile is lost", extra={"cause": str(error)}
-                    )
-                self._is_away = True
-            else:
-                self._is_away = False
-                self._observations.labels(*watched, "told").inc(len(batch))
+        await asyncio.gather(*(self._tell_of(*key) for key, untold in self._untold.items() if untold.observations))
+
+    async def _tell_of(self, watched: Watched, digest: str) -> None:
+        untold = self._untold[watched, digest]
+        batch, lost = untold.observations, untold.lost
+        untold.observations, untold.lost = [], 0
+        try:
+            await self._sender.send(watched, digest, batch, lost)
+        except Exception as error:  # noqa: BLE001 - whatever it is, detection does not depend on it
+            untold.lost += lost
+            self._lose(watched, digest, len(batch))
+            if not self._is_away:
+                log.warning("nobody watches for drift; what is observed meanwhile is lost", extra={"cause": str(error)})
+            self._is_away = True
+        else:
+            self._is_away = False
+            self._observations.labels(*watched, "told").inc(len(batch))
 
     def _lose(self, watched: Watched, digest: str, count: int) -> None:
         self._untold[watched, digest].lost += count

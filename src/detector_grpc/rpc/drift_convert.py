@@ -11,18 +11,19 @@ from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
 from detector_grpc.drift.evidence import DriftState
 from detector_grpc.drift.features import NAMES, SCHEMA
 from detector_grpc.drift.observation import Observation, Watched
-from detector_grpc.drift.reference import of_blocks
 from detector_grpc.errors import InvalidRequest, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from detector_grpc.drift.reference import Reference
-    from detector_grpc.drift.station import VersionStatus
+    from detector_grpc.drift.reference import Summary
     from detector_grpc.drift.status import FeatureStatus, SeriesStatus
+    from detector_grpc.drift.version_status import VersionStatus
 
 MAX_OBSERVATIONS = 1000
 MAX_NAME_LENGTH = 255
+# As many as a picture can have.
+MAX_BOXES = 1000
 
 _STATES = {
     DriftState.LEARNING: messages.DRIFT_STATE_LEARNING,
@@ -64,10 +65,24 @@ def parse_observe(request: messages.ObserveRequest) -> tuple[Watched, str, list[
     return Watched(request.model, request.version), request.model_digest, observations, request.lost
 
 
+def check_names(watched: Watched) -> None:
+    """Refuses names that no version can have.
+
+    Raises:
+        InvalidRequest: One is empty, too long, or has characters that cannot be shown.
+    """
+    if violations := list(_wrong_names(watched._asdict())):
+        raise InvalidRequest(violations)
+
+
+def _wrong_names(names: Mapping[str, str]) -> Iterator[Violation]:
+    for field, name in names.items():
+        if not (name and _is_shown(name)):
+            yield Violation(field, f"must have 1 to {MAX_NAME_LENGTH} printable characters")
+
+
 def _wrong(request: messages.ObserveRequest) -> Iterator[Violation]:
-    for name in ("model", "version", "model_digest"):
-        if not 1 <= len(getattr(request, name)) <= MAX_NAME_LENGTH:
-            yield Violation(name, f"must have 1 to {MAX_NAME_LENGTH} characters")
+    yield from _wrong_names({name: getattr(request, name) for name in ("model", "version", "model_digest")})
     if request.schema != SCHEMA:
         yield Violation("schema", f"must be {SCHEMA}, got {request.schema}")
     elif any(len(each.values) != len(NAMES) for each in request.observations):
@@ -76,14 +91,20 @@ def _wrong(request: messages.ObserveRequest) -> Iterator[Violation]:
         yield Violation("observations", f"must be at most {MAX_OBSERVATIONS}, got {len(request.observations)}")
     if any(count < 0 for each in request.observations for count in each.classes.values()):
         yield Violation("observations.classes", "must not be negative")
-    if any(len(each.stream_id) > MAX_NAME_LENGTH for each in request.observations):
-        yield Violation("observations.stream_id", f"must have at most {MAX_NAME_LENGTH} characters")
+    if any(sum(each.classes.values()) > MAX_BOXES for each in request.observations):
+        yield Violation("observations.classes", f"must count at most {MAX_BOXES} boxes")
+    if not all(_is_shown(name) for each in request.observations for name in (each.stream_id, *each.classes)):
+        yield Violation("observations", f"names must have at most {MAX_NAME_LENGTH} printable characters")
     if request.lost < 0:
         yield Violation("lost", f"must not be negative, got {request.lost}")
 
 
-def drift_status(of: VersionStatus, report_made_s: float, report_fault: str) -> messages.DriftStatus:
-    """One version, and how its report is; see Reports.state."""
+def _is_shown(name: str) -> bool:
+    return len(name) <= MAX_NAME_LENGTH and name.isprintable()
+
+
+def drift_status(of: VersionStatus, report_made_s: float, report_fault: str, *, stored: bool) -> messages.DriftStatus:
+    """One version, how its report is, see Reports.state, and whether all is on disk."""
     series = of.series
     return messages.DriftStatus(
         model=of.watched.model,
@@ -101,16 +122,17 @@ def drift_status(of: VersionStatus, report_made_s: float, report_fault: str) -> 
         observations_lost=min(of.lost.total(), 2**31 - 1),
         report_made=timestamp(report_made_s) if report_made_s else None,
         report_fault=report_fault,
-        stored=of.stored,
+        stored=stored,
+        latest=timestamp(series.latest_s) if series.latest_s else None,
     )
 
 
-def reference(of: Reference, *, knows_hour: bool) -> messages.DriftReference:
+def reference(of: Summary, *, knows_hour: bool) -> messages.DriftReference:
     """What is compared with."""
     return messages.DriftReference(
         source=of.source,
         made=timestamp(of.made_at_s),
-        observations=of_blocks(of.blocks),
+        observations=of.observations,
         daily=of.daily,
         knows_hour=knows_hour,
     )
@@ -122,8 +144,9 @@ def timestamp(seconds: float) -> Timestamp:
 
 
 def _group(name: str, of: SeriesStatus) -> messages.DriftGroup:
-    drifted = [_feature(each) for each in of.features if each.drifted]
-    return messages.DriftGroup(stream_id=name, state=_STATES[of.state], since=timestamp(of.since_s), features=drifted)
+    return messages.DriftGroup(
+        stream_id=name, state=_STATES[of.state], since=timestamp(of.since_s), features=map(_feature, of.features)
+    )
 
 
 def _feature(of: FeatureStatus) -> messages.DriftFeature:

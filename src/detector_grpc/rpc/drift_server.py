@@ -34,9 +34,11 @@ SERVICES = [service.full_name for service in drift_service_pb2.DESCRIPTOR.servic
 # The reference of a day has about 4 MiB.
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 _MAX_CONNECTION_STREAMS = 16
+# A batch is taken in within milliseconds, so there are never as many unless somebody floods this process.
+_MAX_CALLS = 100
 
 
-class DriftServer:
+class DriftServer(LastingServer):
     """A gRPC server that answers from a station, and takes observations in.
 
     Args:
@@ -57,7 +59,7 @@ class DriftServer:
         self._health = aio.HealthServicer()
 
         def make() -> grpc.aio.Server:
-            server = transport.aio_server(interceptors, MAX_MESSAGE_BYTES, _MAX_CONNECTION_STREAMS)
+            server = transport.aio_server(interceptors, MAX_MESSAGE_BYTES, _MAX_CONNECTION_STREAMS, _MAX_CALLS)
             add_DriftServiceServicer_to_server(DriftService(station, reports), server)
             add_DriftIngestServiceServicer_to_server(DriftIngestService(station), server)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -65,27 +67,15 @@ class DriftServer:
                 enable_server_reflection([*SERVICES, HEALTH_NAME, REFLECTION_NAME], server)
             return server
 
-        self._server = LastingServer(make, "DETECTOR_DRIFT_PORT")
-
-    def bind(self, address: str, tls: transport.TlsFiles | None) -> int:
-        """Takes an address, and returns the port.
-
-        Raises:
-            SetupInvalid: The address cannot be bound, or a TLS file cannot be read.
-        """
-        return self._server.bind(address, tls)
+        super().__init__(make, "DETECTOR_DRIFT_PORT")
 
     async def start(self) -> None:
         """Begins to answer."""
         for name in (WHOLE_PROCESS, *SERVICES):
             await self._health.set(name, HealthCheckResponse.SERVING)
-        await self._server.start()
-
-    async def last(self) -> None:
-        """See LastingServer."""
-        await self._server.last()
+        await super().start()
 
     async def stop(self, grace_s: float) -> None:
         """Takes no new calls, and waits at most `grace_s` seconds for those in progress."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace_s)
+        await super().stop(grace_s)

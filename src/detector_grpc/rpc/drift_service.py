@@ -10,7 +10,6 @@ from google.api.httpbody_pb2 import HttpBody
 from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
 from detector_grpc._gen.detector.v1.drift_service_pb2_grpc import DriftIngestServiceServicer, DriftServiceServicer
 from detector_grpc.drift.observation import Watched
-from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.rpc import drift_convert
 from detector_grpc.rpc.fields import read_names
 from detector_grpc.rpc.metadata import rest_query
@@ -40,10 +39,8 @@ class DriftService(DriftServiceServicer):
         context: Context,
     ) -> messages.GetDriftStatusResponse:
         """See the contract."""
-        found = await asyncio.to_thread(self._station.statuses, *_asked(request, context))
-        return messages.GetDriftStatusResponse(
-            statuses=[drift_convert.drift_status(each, *self._reports.state(each.watched)) for each in found]
-        )
+        statuses = await asyncio.to_thread(self._statuses, *_asked(request, context))
+        return messages.GetDriftStatusResponse(statuses=statuses)
 
     async def GetDriftReport(  # noqa: N802
         self,
@@ -65,15 +62,15 @@ class DriftService(DriftServiceServicer):
         station, caller = self._station, call.caller
         match request.WhichOneof("new_reference"):
             case "file":
-                used = await asyncio.to_thread(station.use_file, watched, request.file, caller)
+                change = await asyncio.to_thread(station.use_file, watched, request.file, caller)
             case "number":
-                used = await asyncio.to_thread(station.use_past, watched, request.number, caller)
+                change = await asyncio.to_thread(station.use_past, watched, request.number, caller)
             case "learn" if request.learn:
-                used = await asyncio.to_thread(station.learn, watched, caller)
+                change = await asyncio.to_thread(station.learn, watched, caller)
             case _:
-                used = await asyncio.to_thread(station.use_recent, watched, caller)
-        after, before = (drift_convert.reference(each, knows_hour=True) if each else None for each in used)
-        return messages.UpdateReferenceResponse(reference=after, previous=before)
+                change = await asyncio.to_thread(station.use_recent, watched, caller)
+        now, before = (each and drift_convert.reference(each, knows_hour=True) for each in change)
+        return messages.UpdateReferenceResponse(reference=now, previous=before)
 
     async def ListReferences(  # noqa: N802
         self,
@@ -88,6 +85,12 @@ class DriftService(DriftServiceServicer):
                 for number, each in past.items()
             ]
         )
+
+    def _statuses(self, model: str, version: str) -> list[messages.DriftStatus]:
+        return [
+            drift_convert.drift_status(each, *self._reports.state(each.watched), stored=self._station.stored)
+            for each in self._station.statuses(model, version)
+        ]
 
 
 class DriftIngestService(DriftIngestServiceServicer):
@@ -106,8 +109,10 @@ class DriftIngestService(DriftIngestServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> messages.ObserveResponse:
         """See the contract."""
-        batch = drift_convert.parse_observe(request)
-        return messages.ObserveResponse(taken=await asyncio.to_thread(self._station.take, *batch))
+        return messages.ObserveResponse(taken=await asyncio.to_thread(self._take, request))
+
+    def _take(self, request: messages.ObserveRequest) -> int:
+        return self._station.take(*drift_convert.parse_observe(request))
 
 
 def _asked(
@@ -120,7 +125,6 @@ def _asked(
 
 def _named(request: messages.UpdateReferenceRequest | messages.ListReferencesRequest) -> Watched:
     """The version that it names."""
-    missing = [Violation(name, "is required") for name in ("model", "version") if not getattr(request, name)]
-    if missing:
-        raise InvalidRequest(missing)
-    return Watched(request.model, request.version)
+    watched = Watched(request.model, request.version)
+    drift_convert.check_names(watched)
+    return watched

@@ -43,7 +43,7 @@ MAX_ORDERS = 16
 ADMIN_GRACE_S = 1.0
 
 
-class DetectorServer:
+class DetectorServer(LastingServer):
     """A gRPC server that answers from a registry.
 
     Args:
@@ -78,24 +78,12 @@ class DetectorServer:
                 enable_server_reflection([*SERVICES, HEALTH_NAME, REFLECTION_NAME], server)
             return server
 
-        self._server = LastingServer(make, "DETECTOR_SERVER_PORT")
-
-    def bind(self, address: str, tls: transport.TlsFiles | None) -> int:
-        """Takes an address, and returns the port.
-
-        Raises:
-            SetupInvalid: The address cannot be bound, or a TLS file cannot be read.
-        """
-        return self._server.bind(address, tls)
+        super().__init__(make, "DETECTOR_SERVER_PORT")
 
     async def start(self) -> None:
         """Begins to answer, NOT_SERVING at first."""
         await self.update_health()
-        await self._server.start()
-
-    async def last(self) -> None:
-        """See LastingServer."""
-        await self._server.last()
+        await super().start()
 
     async def update_health(self) -> None:
         """Tells health watchers what the registry holds now."""
@@ -108,13 +96,13 @@ class DetectorServer:
     async def stop(self, grace_s: float) -> None:
         """Takes no new calls, and waits at most `grace_s` seconds for those in progress."""
         self._detector.drain_streams()
-        stopping = asyncio.ensure_future(self._server.stop(grace_s))
+        stopping = asyncio.ensure_future(super().stop(grace_s))
         await asyncio.sleep(0)  # new calls are refused from here on, so nobody begins another watch
         self._health.end_watches()
         await stopping
 
 
-class AdminServer:
+class AdminServer(LastingServer):
     """A gRPC server that takes orders for a loader.
 
     Args:
@@ -143,25 +131,9 @@ class AdminServer:
                 enable_server_reflection([*ADMIN_SERVICES, REFLECTION_NAME], server)
             return server
 
-        self._server = LastingServer(make, "DETECTOR_SERVER_ADMIN_PORT")
+        super().__init__(make, "DETECTOR_SERVER_ADMIN_PORT")
 
-    def bind(self, address: str, tls: transport.TlsFiles | None) -> int:
-        """Takes an address, and returns the port.
-
-        Raises:
-            SetupInvalid: The address cannot be bound, or a TLS file cannot be read.
-        """
-        return self._server.bind(address, tls)
-
-    async def start(self) -> None:
-        """Begins to take orders."""
-        await self._server.start()
-
-    async def last(self) -> None:
-        """See LastingServer."""
-        await self._server.last()
-
-    async def stop(self) -> None:
+    async def stop(self, grace_s: float = ADMIN_GRACE_S) -> None:
         """Takes no more orders, and tells those who wait for one that it is given up."""
         self._loader.close()
-        await self._server.stop(ADMIN_GRACE_S)
+        await super().stop(grace_s)

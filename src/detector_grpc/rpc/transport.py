@@ -77,7 +77,10 @@ def aio_channel(target: str, tls: TlsFiles | None = None, *, own_connection: boo
 
 
 def aio_server(
-    interceptors: Sequence[grpc.aio.ServerInterceptor], max_message_bytes: int, max_connection_streams: int
+    interceptors: Sequence[grpc.aio.ServerInterceptor],
+    max_message_bytes: int,
+    max_connection_streams: int,
+    max_calls: int | None = None,
 ) -> grpc.aio.Server:
     """An asyncio server that is not bound yet.
 
@@ -85,8 +88,10 @@ def aio_server(
         interceptors: Outermost first.
         max_message_bytes: Largest request that the server means to take.
         max_connection_streams: Most calls at once on one connection.
+        max_calls: Most calls at once; gRPC refuses others before it reads them, in words of its own. None: no limit.
     """
     return grpc.aio.server(
+        maximum_concurrent_rpcs=max_calls,
         interceptors=list(interceptors),
         options=[
             ("grpc.so_reuseport", 0),  # else a second server on the same port would start and take half the calls

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from detector_grpc.errors import SetupInvalid
-from detector_grpc.gateway.lock import locked
+from detector_grpc.lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,6 +34,11 @@ def check(settings: Settings) -> None:
             (settings.gateway.servers_authority, "DETECTOR_GATEWAY_SERVERS_AUTHORITY", own),
             (settings.gateway.server_metrics, "DETECTOR_GATEWAY_SERVER_METRICS", own),
             (settings.tls.certificate, "DETECTOR_TLS_CERTIFICATE", encrypts),
+            (
+                starts_drift(settings) and settings.drift.target_authority,
+                "DETECTOR_DRIFT_TARGET_AUTHORITY",
+                "the `drift serve` of `up` does not encrypt; DETECTOR_DRIFT_TARGET names another one",
+            ),
         )
         if value
     ]

@@ -262,10 +262,19 @@ async def test_token_and_request_id_are_in_the_metadata(connect: Connect, server
     assert result.request_id == "my-id"
 
 
+async def test_a_picture_can_be_said_to_be_of_a_camera(connect: Connect, server: Server, scene: Scene) -> None:
+    async with connect() as detector:
+        await detector.detect(scene.rgb, stream_id="hall, left")
+        assert server.red.metadata["x-stream-id"] == "hall, left"
+        for none in ("h\u00f6f", "two\nlines", "x" * 129):
+            with pytest.raises(ValueError, match="at most 128 printable ASCII characters"):
+                await detector.detect(scene.rgb, stream_id=none)
+
+
 async def test_metadata_that_has_nothing_to_say_is_not_sent(connect: Connect, server: Server, scene: Scene) -> None:
     async with connect() as detector:
         await detector.detect(scene.rgb)
-    assert not {"x-model-version", "authorization", "x-request-id"} & set(server.red.metadata)
+    assert not {"x-model-version", "authorization", "x-request-id", "x-stream-id"} & set(server.red.metadata)
 
 
 async def test_models_are_listed_with_state_and_default(connect: Connect) -> None:

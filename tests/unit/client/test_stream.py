@@ -84,6 +84,10 @@ class TestFrames:
         (frame,) = sent_frames(server)
         assert frame.image.WhichOneof("source") == source
 
+    async def test_can_be_said_to_be_of_a_camera(self, connect: Connect, server: Server, scene: Scene) -> None:
+        await streamed(connect, [scene.rgb], stream_id="hall")
+        assert server.red.metadata["x-stream-id"] == "hall"
+
     async def test_are_scaled_down_to_the_input_of_the_version_that_answers(
         self, connect: Connect, server: Server, scene: Scene
     ) -> None:

@@ -34,7 +34,7 @@ def test_a_block_like_the_others_is_no_surprise(rng: np.random.Generator) -> Non
 
     deviations = expectation.deviations(block(rng))
 
-    assert set(deviations) == {*NAMES, "class_mix"}
+    assert set(deviations) == {*NAMES, "class_mix", "repeats"}
     assert max(each.ratio for each in deviations.values()) < 1
 
 
@@ -83,6 +83,36 @@ def test_fewer_numbers_may_be_further_away(rng: np.random.Generator) -> None:
     ratio = expectation.deviations(part)["size"].allowed / expectation.deviations(all_of_it)["size"].allowed
 
     assert ratio == pytest.approx(2)
+
+
+def repeating(of: Block, share: float) -> Block:
+    """The first picture of a block again, in the place of so many of its last ones."""
+    values = of.values.copy()
+    values[round(len(of) * (1 - share)) :] = values[0]
+    return replace(of, values=values)
+
+
+def test_the_same_picture_again_and_again_is_seen(rng: np.random.Generator) -> None:
+    expectation = Expectation([block(rng) for _ in range(10)])
+
+    assert expectation.deviations(block(rng))["repeats"] == (0, 0.5)
+    assert expectation.deviations(repeating(block(rng), 0.4))["repeats"].ratio < 1
+    frozen = expectation.deviations(repeating(block(rng), 1))["repeats"]
+    assert (frozen.distance, frozen.allowed) == (pytest.approx(0.99), 0.5)
+
+
+def test_where_pictures_are_repeated_anyway_they_may_be_and_fewer_are_no_change(rng: np.random.Generator) -> None:
+    expectation = Expectation([repeating(block(rng), share) for share in np.linspace(0.5, 0.7, 10)])
+
+    assert expectation.deviations(repeating(block(rng), 1))["repeats"].ratio < 1
+    assert expectation.deviations(block(rng))["repeats"].distance == 0
+
+
+def test_what_was_found_in_a_picture_makes_it_no_other_one(rng: np.random.Generator) -> None:
+    again = repeating(block(rng), 1)
+    again.values[:, NAMES.index("confidence")] = rng.normal(0.5, 0.1, len(again))
+
+    assert again.repeats == pytest.approx(0.99)
 
 
 def test_another_mix_of_classes_is_seen(rng: np.random.Generator) -> None:

@@ -69,6 +69,31 @@ def test_the_group_that_was_silent_for_longest_makes_room(rng: np.random.Generat
     assert list(monitor.versions[V1].groups) == ["one", "three"]
 
 
+def test_ids_that_are_made_up_drive_no_camera_out(rng: np.random.Generator) -> None:
+    monitor = Monitor(SHAPE, bounds=Bounds(groups=3, per_s=1e9))
+    cameras = [f"camera {number}" for number in range(3)]
+    for name in cameras[:2]:
+        monitor.add(V1, "a", observations(rng, 72, name), NOON_S)
+
+    for number in range(500):
+        monitor.add(V1, "a", observations(rng, 1, f"made up {number}"), NOON_S + number)
+    assert list(monitor.versions[V1].groups) == [*cameras[:2], "made up 499"]
+    assert len(monitor.versions[V1].forgotten) == 3  # it does not grow while nothing can be written
+
+    monitor.add(V1, "a", observations(rng, 72, cameras[2]), NOON_S + 500)
+    monitor.add(V1, "a", observations(rng, 1, "made up"), NOON_S + 501)
+    assert list(monitor.versions[V1].groups) == cameras
+
+
+def test_a_camera_that_is_gone_makes_room(rng: np.random.Generator) -> None:
+    monitor = Monitor(SHAPE, bounds=Bounds(groups=1, per_s=1e9))
+    monitor.add(V1, "a", observations(rng, 72, "old"), NOON_S)
+
+    monitor.add(V1, "a", observations(rng, 72, "new"), NOON_S + 2 * 86400)
+
+    assert list(monitor.versions[V1].groups) == ["new"]
+
+
 def test_a_million_at_once_are_bounded_and_counted(rng: np.random.Generator) -> None:
     monitor = Monitor(SHAPE, bounds=Bounds(per_s=2))
     one = observations(rng, 1)
@@ -85,6 +110,18 @@ def test_versions_are_bounded(rng: np.random.Generator) -> None:
     monitor.add(V1, "a", observations(rng, 1), NOON_S)
 
     assert monitor.add(V2, "a", observations(rng, 3), NOON_S) == {"too_many_versions": 3}
+
+
+def test_a_version_that_is_gone_makes_room(rng: np.random.Generator) -> None:
+    monitor = Monitor(SHAPE, bounds=Bounds(versions=1))
+    monitor.add(V1, "a", observations(rng, 1), NOON_S)
+
+    assert not monitor.add(V2, "a", observations(rng, 3), NOON_S + 90_000)
+
+    assert list(monitor.versions) == [V2]
+    assert monitor.forgotten == {V1}
+    monitor.begin(V1, "a")
+    assert not monitor.forgotten
 
 
 def test_numbers_that_are_none_are_left_out_and_counted(rng: np.random.Generator) -> None:
@@ -112,3 +149,10 @@ def test_another_model_file_is_another_world_once_the_last_replica_has_it(rng: n
     assert not monitor.add(V1, "new", observations(rng, 5), NOON_S + 90)
     assert monitor.versions[V1].series.state is DriftState.LEARNING
     assert monitor.versions[V1].digest == "new"
+
+
+def test_a_clock_that_goes_back_keeps_no_model_file_out(rng: np.random.Generator) -> None:
+    monitor = Monitor(SHAPE)
+    monitor.add(V1, "old", observations(rng, 5), NOON_S)
+
+    assert not monitor.add(V1, "new", observations(rng, 5), NOON_S - 1e7)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +67,12 @@ def test_half_a_file_is_none(kept: Kept, part: float) -> None:
     [
         (("schema",), 2, "schema 2, and this program reads 1"),
         (("features",), ["brightness"], "features must be brightness, contrast"),
-        (("references", 0, "blocks", 0, "values", 0), [1.0], "21 values"),
+        (("references", 0, "blocks", 0, "values", 0), [1.0], "at least 21 items"),
+        (("references", 0, "blocks", 0, "values", 0, 0), 1e39, "references.0.blocks.0.values.0.0"),
+        (("references", 0, "blocks", 0, "classes"), {"dog": 10**400}, "classes.dog"),
+        (("references", 0, "blocks", 0, "classes"), {"d" * 300: 1}, "at most 255 characters"),
+        (("references", 0, "source"), "x" * 300, "at most 255 characters"),
+        (("references", 0, "model"), "\ud800", "references.0.model"),
         (("references", 0, "blocks", 0, "values", 0, 0), "dark", "references.0.blocks.0.values.0.0"),
         (("references", 0, "blocks", 0, "classes"), {"dog": -1}, "classes.dog"),
         (("references", 0, "made_at"), None, "references.0.made_at"),
@@ -111,6 +117,48 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, kept: Kep
 
     assert path.read_text(encoding="utf-8") == before
     assert [each.name for each in tmp_path.iterdir()] == ["references.json"]
+
+
+@pytest.mark.parametrize(
+    ("count", "blocks"), [(20, reference_file.MAX_BLOCKS + 1), (reference_file.MAX_OBSERVATIONS // 8 + 1, 8)]
+)
+def test_too_many_observations_are_counted(kept: Kept, count: int, blocks: int) -> None:
+    one = kept.reference.blocks[1]
+    large = replace(one, values=np.repeat(one.values[:1], count, axis=0))
+    text = to_json([kept._replace(reference=replace(kept.reference, blocks=[large] * blocks))])
+
+    with pytest.raises(ReferenceInvalid, match=f"at most 20000 observations in 250 blocks, there are {count * blocks}"):
+        from_json(text, NEEDED)
+
+
+def test_what_says_nothing_is_no_reference(content: dict[str, Any]) -> None:
+    for each in content["references"][0]["blocks"]:
+        each["values"] = [[None] * 21] * 20
+
+    with pytest.raises(ReferenceInvalid, match="hardly any feature"):
+        from_json(json.dumps(content), NEEDED)
+
+
+def test_a_file_of_faults_is_refused_for_the_first_of_each_list(content: dict[str, Any]) -> None:
+    for each in content["references"][0]["blocks"]:
+        each["values"] = [["x"] * 21] * 1000
+
+    with pytest.raises(ReferenceInvalid) as failure:
+        from_json(json.dumps(content), NEEDED)
+
+    assert failure.value.message.count("references.") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [(0.0, 0.0), (127.12345, 127.12), (-0.000123456, -0.00012346), (3.4e38, 3.4e38), (99999.9, 100000.0)],
+)
+def test_numbers_are_written_to_five_digits(kept: Kept, number: float, written: float) -> None:
+    kept.reference.blocks[0].values[:, 0] = number
+
+    values = json.loads(to_json([kept]))["references"][0]["blocks"][0]["values"]
+
+    assert values[0][0] == pytest.approx(written, rel=1e-12)
 
 
 def test_where_there_is_no_file_there_is_no_reference(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.drift import NOON_S, observations
 
+from detector_grpc.drift.audit import Audit
 from detector_grpc.drift.keeper import Keeper
 from detector_grpc.drift.monitor import Monitor
 from detector_grpc.drift.observation import Watched
@@ -46,9 +47,8 @@ class Desk:
         self.folder = folder
         self.store = Store(folder)
         monitor = Monitor(Shape(block=20, first=10))
-        self.station = Station(
-            monitor, Keeper(monitor, self.store, folder / "r.json", folder, 200), 200, lambda: NOON_S
-        )
+        keeper = Keeper(monitor, self.store, folder / "r.json", Audit(folder), 200)
+        self.station = Station(monitor, keeper, 200, lambda: NOON_S)
         self.rng = np.random.default_rng(2)
         self.see(240)
 
@@ -81,6 +81,27 @@ async def test_a_page_is_made_and_kept_until_there_is_something_new(desk: Desk) 
     desk.see(20)
     await reports.make_those_due()
     assert reports.state(V1)[0] > made_s
+
+
+async def test_a_page_is_made_at_once_when_the_world_has_changed(desk: Desk) -> None:
+    reports = desk.reports(WRITES)
+    await reports.make_those_due()
+    made_s, _ = reports.state(V1)
+    desk.see(20)
+    await reports.make_those_due()
+    assert reports.state(V1)[0] == made_s
+
+    desk.station.take(V1, "a", observations(desk.rng, 60, brightness=50))
+    (source,) = desk.station.report_sources()
+    await reports.make_those_due()
+
+    assert source.is_drifted
+    assert source.current[:, 0].max() < 110  # nothing of what was before
+    assert reports.state(V1)[0] > made_s
+    desk.station.take(V1, "a", observations(desk.rng, 20, brightness=50))
+    made_s, _ = reports.state(V1)
+    await reports.make_those_due()
+    assert reports.state(V1)[0] == made_s
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_change_is_told_in_words_and_so_is_its_end(rng: np.random.Generator, l
     assert told.features[0].feature.name == "brightness"
     assert told.features[0].words.startswith("brightness fell from 1")
     assert [each.feature.name for each in told.features if each.drifted] == ["brightness"]
-    assert told.drifted_share == pytest.approx(1 / 22)
+    assert told.drifted_share == pytest.approx(1 / 23)
     assert NOON_S + 200 < told.since_s <= at_s
 
     at_s = feed(learned, observations(rng, 120), at_s)
@@ -129,7 +129,7 @@ def test_a_new_reference_is_a_new_beginning(rng: np.random.Generator, learned: S
     at_s = feed(learned, observations(rng, 200, noise=90), NOON_S + 200)
     assert learned.state is DriftState.DRIFTED
 
-    learned.use(Reference(learned.recent * 2, "the window", at_s))
+    learned.use(Reference(learned.recent * 2, "the window", at_s), at_s)
     assert learned.state is DriftState.STABLE
     feed(learned, observations(rng, 60, noise=90), at_s)
     assert learned.state is DriftState.STABLE

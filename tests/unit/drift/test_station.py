@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from support.drift import NOON_S, observations
 
+from detector_grpc.drift import files, reference_file
+from detector_grpc.drift.audit import AUDIT_FILE, Audit
 from detector_grpc.drift.evidence import DriftState
-from detector_grpc.drift.keeper import AUDIT_FILE, Keeper
+from detector_grpc.drift.keeper import Keeper
 from detector_grpc.drift.monitor import Bounds, Monitor
 from detector_grpc.drift.observation import Watched
-from detector_grpc.drift.reference import of_blocks
 from detector_grpc.drift.series import Shape
 from detector_grpc.drift.station import Station
 from detector_grpc.drift.store import FILE, Store
@@ -40,7 +41,7 @@ class Office:
     def open(self) -> None:
         self.store = Store(self.folder)
         self.monitor = Monitor(SHAPE, bounds=Bounds(per_s=10_000))
-        keeper = Keeper(self.monitor, self.store, self.references, self.folder, 200)
+        keeper = Keeper(self.monitor, self.store, self.references, Audit(self.folder), 200, lambda: self.now_s)
         self.station = Station(self.monitor, keeper, 200, lambda: self.now_s)
 
     def take(self, seen: list[Observation], digest: str = "a") -> int:
@@ -135,7 +136,9 @@ def test_the_world_as_it_is_now_can_be_made_the_reference(office: Office, rng: n
     assert state(office) is DriftState.STABLE
     office.take(observations(rng, 60, noise=90))
     assert state(office) is DriftState.STABLE
-    (entry,) = office.audit()
+    learned, entry = office.audit()
+    assert (learned["caller"], learned["before"]) == ("(learned)", None)
+    assert learned["after"] == entry["before"]
     assert entry["caller"] == "ann"
     assert entry["before"] == {"source": before.source, "made_at": before.made_at_s, "observations": 200}
     assert entry["after"] == {"source": after.source, "made_at": after.made_at_s, "observations": 200}
@@ -166,7 +169,7 @@ def test_references_can_be_carried_from_version_to_version(office: Office, rng: 
 
     assert before is None
     assert after is not None
-    assert of_blocks(after.blocks) == 200
+    assert after.observations == 200
     assert state(office) is DriftState.STABLE
 
 
@@ -179,7 +182,7 @@ def test_a_file_that_is_none_changes_nothing(office: Office, rng: np.random.Gene
 
     assert office.references.read_text(encoding="utf-8") == text
     assert state(office) is DriftState.STABLE
-    assert not (office.folder / AUDIT_FILE).exists()
+    assert len(office.audit()) == 1  # what was learned
 
 
 def test_a_broken_reference_file_at_start_leaves_the_one_that_is_known(
@@ -191,6 +194,10 @@ def test_a_broken_reference_file_at_start_leaves_the_one_that_is_known(
     office.open()
 
     assert state(office) is DriftState.STABLE
+    office.station.use_past(V1, 1, "ann")
+    (kept,) = office.folder.glob("references.json.kept-*")
+    assert kept.read_text(encoding="utf-8") == '{"schema": 1, "references": ['
+    assert len(reference_file.read(office.references, 200)) == 1
 
 
 def test_a_reference_file_is_enough_to_begin_with(office: Office, rng: np.random.Generator, tmp_path: Path) -> None:
@@ -260,7 +267,7 @@ def test_what_is_kept_can_be_broken(office: Office, rng: np.random.Generator, tm
     office.open()
 
     assert office.station.statuses() == []
-    assert len(list(tmp_path.glob("*.broken-*"))) == 1
+    assert len(list(tmp_path.glob("*.kept-*"))) == 1
 
 
 def test_a_folder_that_cannot_be_written_to_ends_the_start(tmp_path: Path) -> None:
@@ -268,3 +275,164 @@ def test_a_folder_that_cannot_be_written_to_ends_the_start(tmp_path: Path) -> No
 
     with pytest.raises(SetupInvalid, match="cannot keep the state of drift"):
         Store(tmp_path / "file" / "folder")
+
+
+def test_what_a_killed_process_had_not_written_yet_is_written(office: Office, rng: np.random.Generator) -> None:
+    """The state is written before the reference file."""
+    office.take(observations(rng, 200))
+    office.references.unlink()
+
+    office.open()
+
+    (kept,) = reference_file.read(office.references, 200)
+    assert kept.reference.source == "first 200 observations"
+    assert list(office.station.past(V1)) == [1]
+
+
+def test_a_reference_that_is_not_used_is_kept(office: Office, rng: np.random.Generator) -> None:
+    office.take(observations(rng, 200))
+    old = office.references.read_text(encoding="utf-8")
+    office.now_s += 10
+    office.station.learn(V1, "ann")
+    office.take(observations(rng, 200))
+    office.references.write_text(old, encoding="utf-8")
+
+    office.open()
+    assert office.references.read_text(encoding="utf-8") == old
+    office.station.use_past(V1, 1, "ann")
+
+    (kept,) = office.folder.glob("references.json.kept-*")
+    assert kept.read_text(encoding="utf-8") == old
+
+
+def test_a_reference_of_the_file_is_written_down_too(office: Office, rng: np.random.Generator, tmp_path: Path) -> None:
+    office.take(observations(rng, 200))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "references.json").write_text(office.references.read_text(encoding="utf-8"), encoding="utf-8")
+
+    elsewhere = Office(other)
+
+    (entry,) = elsewhere.audit()
+    assert (entry["caller"], entry["before"]) == ("(reference file)", None)
+    assert list(elsewhere.station.past(V1)) == [1]
+    elsewhere.store.close()
+
+
+def test_learning_the_hours_is_written_down(office: Office, rng: np.random.Generator) -> None:
+    while len(office.audit() if (office.folder / AUDIT_FILE).exists() else ()) < 2:
+        office.now_s += 1800
+        office.take(observations(rng, 70))
+
+    first, daily = office.audit()
+    assert daily["caller"] == "(learned)"
+    assert daily["before"] == first["after"]
+    assert "hours" in str(daily["after"])
+    assert office.station.past(V1)[2].daily
+
+
+def test_another_model_file_is_written_down(office: Office, rng: np.random.Generator) -> None:
+    office.take(observations(rng, 200))
+    office.now_s += 100
+    office.take(observations(rng, 5), digest="b")
+
+    assert [(each["caller"], each["after"]) for each in office.audit()[1:]] == [("(new model file)", None)]
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_what_cannot_be_written_down_is_written_later(
+    office: Office, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.take(observations(rng, 200))
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "append", full_disk)
+        patch.setattr(reference_file, "write", full_disk)
+        office.station.learn(V1, "ann")
+        assert not office.station.stored
+    assert len(office.audit()) == 1
+
+    office.take(observations(rng, 1))
+
+    assert office.station.stored
+    assert [each["caller"] for each in office.audit()] == ["(learned)", "ann"]
+    assert reference_file.read(office.references, 200) == []
+
+
+def test_hours_are_collected_anew_for_another_reference(office: Office, rng: np.random.Generator) -> None:
+    """Or those of the world before would be among them."""
+    office.take(observations(rng, 200))
+    office.now_s += 5 * 3600
+    office.take(observations(rng, 60))
+    text = office.references.read_text(encoding="utf-8")
+    assert len(office.monitor.versions[V1].series.days.kept) == 2
+
+    office.station.use_file(V1, text, "ann")
+
+    days = office.monitor.versions[V1].series.days
+    assert (len(days.kept), days.covered_s) == (1, 0)
+    office.open()
+    after = office.monitor.versions[V1].series.days
+    assert {hour: len(kept) for hour, kept in after.kept.items()} == {
+        hour: len(kept) for hour, kept in days.kept.items()
+    }
+
+
+def test_the_world_as_it_is_now_is_that_since_it_changed_whatever_the_clock_says(
+    office: Office, rng: np.random.Generator
+) -> None:
+    office.take(observations(rng, 200) + observations(rng, 60, noise=90))
+    office.now_s -= 1e6
+
+    office.take(observations(rng, 200, noise=90))
+
+    after, _ = office.station.use_recent(V1, "ann")
+    assert after is not None
+    assert after.observations == 200
+
+
+def test_bytes_that_are_broken_cost_one_series(office: Office, rng: np.random.Generator) -> None:
+    office.take(observations(rng, 240, "hall") + observations(rng, 240, "yard"))
+    with office.store._database as database:
+        database.execute("UPDATE part SET body = ? WHERE stream = 'hall' AND name = 'reference'", (b"PK\x03\x04 zip",))
+
+    office.open()
+
+    version = office.monitor.versions[V1]
+    assert list(version.groups) == ["yard"]
+    assert version.series.state is DriftState.STABLE
+    office.take(observations(rng, 6, "hall"))
+    office.open()
+    assert office.monitor.versions[V1].groups["hall"].state is DriftState.LEARNING
+
+
+def test_groups_are_restored_in_the_order_in_which_they_were_heard(office: Office, rng: np.random.Generator) -> None:
+    for name in ("zoo", "attic", "hall"):
+        office.take(observations(rng, 12, name))
+
+    office.open()
+
+    assert list(office.monitor.versions[V1].groups) == ["zoo", "attic", "hall"]
+
+
+def test_versions_for_which_there_is_no_room_are_counted(
+    office: Office, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(Bounds().versions):
+        office.station.take(Watched("coco", f"w{number}"), "a", observations(rng, 1))
+
+    assert office.station.take(V1, "a", observations(rng, 3), lost=2) == 0
+    assert office.station.turned_away == 5
+    assert "no room" in caplog.text
+
+    office.now_s += 2 * 86400
+    office.station.take(Watched("coco", "w1"), "a", observations(rng, 1))
+    assert office.station.take(V1, "a", observations(rng, 3)) == 3
+    assert Watched("coco", "w0") not in office.monitor.versions
+    office.open()
+    assert set(office.monitor.versions) == {
+        V1,
+        *(Watched("coco", f"w{number}") for number in range(1, Bounds().versions)),
+    }

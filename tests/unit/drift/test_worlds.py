@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from support.drift import NOON_S
+from support.drift import NOON_S, as_if_live
 from support.reference import DATA
 from support.video import read_video
 
@@ -125,6 +125,14 @@ def test_other_things_in_photos_are_seen(photos: list) -> None:  # type: ignore[
     assert status(series, NOON_S).features[0].feature.name == "class_mix"
 
 
+def test_a_camera_that_hangs_is_seen(video: list[NDArray[np.uint8]]) -> None:
+    series = Series(SHAPE)
+    states(series, [look(image) for image in video[:1000]] * 2)
+
+    assert delay(series, [look(video[1000])] * 300) <= 300
+    assert status(series, NOON_S).features[0].feature.name == "repeats"
+
+
 def test_a_video_is_one_world_in_whatever_pieces_and_what_befalls_its_camera_is_seen(
     video: list[NDArray[np.uint8]],
 ) -> None:
@@ -140,6 +148,6 @@ def test_a_video_is_one_world_in_whatever_pieces_and_what_befalls_its_camera_is_
         series = Series(SHAPE)
         states(series, in_a_row[:2250])
         changed = [look(SHIFTS[shift](image, 1, rng)) for image in video[100:1100:20]]
-        held = [each for each in changed for _ in range(6)]
+        held = [as_if_live(each, rng) for each in changed for _ in range(6)]
         assert delay(series, held) <= 300, shift
         assert status(series, NOON_S).features[0].feature.name in telling, shift

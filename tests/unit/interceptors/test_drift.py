@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -172,7 +172,9 @@ async def test_a_batch_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (watch.count("told"), watch.count("lost")) == (5, 3)
 
 
-async def test_a_picture_that_cannot_be_looked_at_is_lost_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_picture_that_cannot_be_looked_at_is_lost_and_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(*_: object) -> None:
         raise ValueError
 
@@ -183,6 +185,7 @@ async def test_a_picture_that_cannot_be_looked_at_is_lost_and_counted(monkeypatc
     await asyncio.sleep(0)
 
     assert watch.count("lost") == 1
+    assert "could not be observed" in caplog.text
 
 
 async def test_versions_and_files_are_told_apart() -> None:
@@ -203,3 +206,56 @@ async def test_at_the_end_all_is_told() -> None:
 
     assert len(watch.sender.told) == 1
     assert watch.sender.closed
+
+
+async def test_what_is_on_its_way_at_the_end_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "SEND_EVERY_S", 0)
+    watch, begun, going_on = Watch(), asyncio.Event(), asyncio.Event()
+    send = watch.sender.send
+
+    async def wait_and_send(*arguments: Any) -> None:
+        begun.set()
+        await going_on.wait()
+        await send(*arguments)
+
+    watch.sender.send = wait_and_send
+    watch.observer.observe(outcome())
+    running = asyncio.create_task(watch.observer.run())
+    async with asyncio.timeout(TIMEOUT_S):
+        await begun.wait()
+        running.cancel()
+        closing = asyncio.create_task(watch.observer.close())
+        await asyncio.sleep(0)
+        going_on.set()
+        await closing
+
+    assert (watch.count("told"), watch.count("lost")) == (1, 0)
+    assert watch.sender.closed
+
+
+async def test_a_version_that_cannot_be_told_of_keeps_no_other_waiting() -> None:
+    watch = Watch()
+    told, send = asyncio.Event(), watch.sender.send
+
+    async def send_v2_first(watched: Watched, *arguments: Any) -> None:
+        if watched == V1:
+            await told.wait()
+        await send(watched, *arguments)
+        told.set()
+
+    watch.sender.send = send_v2_first
+    watch.observer.observe(outcome())
+    watch.observer.observe(outcome(of=call("v2")))
+    async with asyncio.timeout(TIMEOUT_S):
+        await watch.told()
+
+    assert [watched.version for watched, *_ in watch.sender.told] == ["v2", "v1"]
+
+
+def test_what_is_counted_is_there_from_the_start() -> None:
+    watch = Watch()
+    watch.observer.wants(call())
+
+    for each in ("told", "lost"):
+        labels = {"model": "m", "version": "v1", "outcome": each}
+        assert watch.collectors.get_sample_value("object_detection_drift_observations_total", labels) == 0

@@ -12,9 +12,9 @@ from detector_grpc.cli.detect import pictures_in
 from detector_grpc.cli.progress import progress_bar
 from detector_grpc.client import Detector
 from detector_grpc.drift import reference_file
-from detector_grpc.drift.block import Block
+from detector_grpc.drift.block import BLOCK, Block
 from detector_grpc.drift.observation import Observation, observe
-from detector_grpc.drift.reference import MIN_BLOCKS, Reference
+from detector_grpc.drift.reference import NEEDED, Reference
 from detector_grpc.errors import ImageError, ReferenceInvalid
 from detector_grpc.vision.decode import MAX_PIXELS, open_encoded
 from detector_grpc.vision.detections import Detections
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from detector_grpc.cli.connection import Connection
     from detector_grpc.drift.observation import Watched
-
-_BLOCK = 100
 
 
 def reference_of(folder: Path, server: Connection, watched: Watched) -> str:
@@ -53,14 +51,14 @@ def reference_of(folder: Path, server: Connection, watched: Watched) -> str:
         with progress_bar(len(files)) as progress:
             seen = [_look(detector, file, input_wh) for file in progress.track(files, description="looking")]
     now_s = time.time()
-    blocks = [Block.of(seen[start : start + _BLOCK], now_s) for start in range(0, len(seen) - _BLOCK + 1, _BLOCK)]
+    blocks = [Block.of(seen[start : start + BLOCK], now_s) for start in range(0, len(seen) - BLOCK + 1, BLOCK)]
     try:
-        reference_file.check(blocks, _BLOCK * MIN_BLOCKS)
+        reference_file.check(blocks, NEEDED)
     except ReferenceInvalid as error:
         raise click.ClickException(
-            f"{click.format_filename(folder)}: {error.message}, of {_BLOCK} pictures each"
+            f"{click.format_filename(folder)}: {error.message}, of {BLOCK} pictures each"
         ) from error
-    reference = Reference(blocks, f"{len(blocks) * _BLOCK} pictures of a folder", now_s, timeless=True)
+    reference = Reference(blocks, f"{len(blocks) * BLOCK} pictures of a folder", now_s, timeless=True)
     return reference_file.to_json([reference_file.Kept(watched, "", reference)])
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.drift.connection import ask, connected_to_drift
@@ -69,11 +70,17 @@ def reference(
 
 
 def _table(references: list[dict[str, Any]]) -> Table:
-    table = Table("number", "source", "made", "observations", "of a day")
+    table = Table(
+        "number",
+        "source",
+        Column("made", no_wrap=True, min_width=len("2025-06-01T12:00:00Z")),
+        "observations",
+        "of a day",
+    )
     for each in references:
         of = each["reference"]
         table.add_row(
-            str(each["number"]), of["source"], of["made"], str(of["observations"]), "yes" if of["daily"] else ""
+            str(each["number"]), Text(of["source"]), of["made"], str(of["observations"]), "yes" if of["daily"] else ""
         )
     return table
 

@@ -12,8 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from detector_grpc.cli.connection import json_option
+from detector_grpc.cli.connection import json_option, sentence
 from detector_grpc.cli.drift.connection import ask, connected_to_drift
+from detector_grpc.client import CallFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,17 +55,23 @@ def status(connection: Connection, *, model: str, version: str, all_features: bo
 @click.argument("version", default="")
 @click.option("--every", default=2.0, show_default=True, type=click.FloatRange(0.1), help="Seconds between two looks.")
 def watch(connection: Connection, *, model: str, version: str, every: float) -> None:
-    """Say it again and again, until Ctrl-C."""
-    with Live(console=Console(), auto_refresh=False) as live:
+    """Say it again and again, until Ctrl-C; also after an answer that did not come."""
+    page = _page(ask(connection, lambda drift: drift.status(model, version)), all_features=False)
+    with Live(page, console=Console(), auto_refresh=False) as live:
         while True:
-            statuses = ask(connection, lambda drift: drift.status(model, version))
-            live.update(_page(statuses, all_features=False), refresh=True)
             time.sleep(every)
+            try:
+                statuses = ask(connection, lambda drift: drift.status(model, version))
+            except CallFailed as failure:
+                live.update(Group(page, Text(sentence(failure, connection.address), "red")), refresh=True)
+            else:
+                page = _page(statuses, all_features=False)
+                live.update(page, refresh=True)
 
 
 def _page(statuses: Sequence[dict[str, Any]], *, all_features: bool) -> RenderableType:
     if not statuses:
-        return "Nothing is watched yet: no server has told of a picture."
+        return Text("Nothing is watched yet: no server has told of a picture.")
     return Group(*(part for each in statuses for part in _version(each, all_features=all_features)))
 
 
@@ -81,20 +88,21 @@ def _version(of: dict[str, Any], *, all_features: bool) -> Iterator[RenderableTy
     for group in of["groups"]:
         words = "; ".join(each["words"] for each in group["features"])
         yield Text.assemble(f"  stream {group['stream_id']}  ", (group["state"], _STYLES[group["state"]]), f"  {words}")
-    yield ""
+    yield Text()
 
 
-def _compared(of: dict[str, Any]) -> str:
+def _compared(of: dict[str, Any]) -> Text:
+    latest = f"; latest observation {of['latest']}" if "latest" in of else ""
     if needed := of["observations_needed"]:
-        return f"{of['observations']} of {needed} observations that are learned from"
+        return Text(f"{of['observations']} of {needed} observations that are learned from{latest}")
     reference = of["reference"]
     compared = f"compared with {reference['source']}, made {reference['made']}"
     unknown = "" if reference["knows_hour"] else "; it does not tell of this time of day, so this is no alarm"
-    return f"{compared}{unknown}; {of['drifted_share']:.0%} of the features differ"
+    return Text(f"{compared}{unknown}; {of['drifted_share']:.0%} of the features differ{latest}")
 
 
 def _table(features: Sequence[dict[str, Any]]) -> Table:
-    table = Table("what happened", "of allowed", "before, now", box=None, pad_edge=False)
+    table = Table("what happened", "x allowed", "before, now", box=None, pad_edge=False)
     for each in features:
         style = "red" if each["drifted"] else ""
         ratio = f"{each['ratio']:.1f}"

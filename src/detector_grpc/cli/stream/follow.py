@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from detector_grpc import headers
 from detector_grpc.cli.stream.annotated import VideoFailed
 from detector_grpc.cli.stream.sources import SourceFailed
 from detector_grpc.client import CallFailed, StreamFrame
@@ -69,7 +70,13 @@ async def follow(
     frames = job.source.frames(stopping, lambda state: on_state(job, state), as_if_live=job.mode == "latest")
     try:
         async with detector.stream(
-            frames, mode=job.mode, tracking=job.tracking, downscale=how.downscale, color="BGR", **how.options
+            frames,
+            mode=job.mode,
+            tracking=job.tracking,
+            downscale=how.downscale,
+            color="BGR",
+            stream_id=stream_id(tally.name),
+            **how.options,
         ) as answers:
             tally.begin()
             try:
@@ -92,6 +99,12 @@ async def follow(
             frames.close()
         if job.video is not None:
             await job.video.close()
+
+
+def stream_id(name: str) -> str:
+    """A name by which drift tells of one source, as metadata can have it."""
+    shown = "".join(each if each.isascii() and each.isprintable() else "?" for each in name)
+    return shown[: headers.MAX_STREAM_ID]
 
 
 def _line(source: str, answer: StreamAnswer[StreamFrame]) -> dict[str, Any]:

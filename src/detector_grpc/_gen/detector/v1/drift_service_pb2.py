@@ -27,7 +27,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65tector/v1/drift_service.proto\x12\x0b\x64\x65tector.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x15GetDriftStatusRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"D\n\x16GetDriftStatusResponse\x12*\n\x08statuses\x18\x01 \x03(\x0b\x32\x18.detector.v1.DriftStatus\"\xf0\x03\n\x0b\x44riftStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.detector.v1.DriftState\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cobservations\x18\x06 \x01(\x05\x12\x1b\n\x13observations_needed\x18\x07 \x01(\x05\x12\x15\n\rdrifted_share\x18\x08 \x01(\x02\x12.\n\treference\x18\t \x01(\x0b\x32\x1b.detector.v1.DriftReference\x12+\n\x08\x66\x65\x61tures\x18\n \x03(\x0b\x32\x19.detector.v1.DriftFeature\x12\'\n\x06groups\x18\x0b \x03(\x0b\x32\x17.detector.v1.DriftGroup\x12\x16\n\x0egroups_watched\x18\x0c \x01(\x05\x12\x19\n\x11observations_lost\x18\r \x01(\x05\x12/\n\x0breport_made\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0creport_fault\x18\x0f \x01(\t\x12\x0e\n\x06stored\x18\x10 \x01(\x08\"\x83\x01\n\x0e\x44riftReference\x12\x0e\n\x06source\x18\x01 \x01(\t\x12(\n\x04made\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cobservations\x18\x03 \x01(\x05\x12\r\n\x05\x64\x61ily\x18\x04 \x01(\x08\x12\x12\n\nknows_hour\x18\x05 \x01(\x08\"\xb6\x02\n\x0c\x44riftFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64rifted\x18\x02 \x01(\x08\x12\r\n\x05words\x18\x03 \x01(\t\x12\x10\n\x08\x64istance\x18\x04 \x01(\x02\x12\x0f\n\x07\x61llowed\x18\x05 \x01(\x02\x12\r\n\x05ratio\x18\x06 \x01(\x02\x12\x10\n\x08\x65vidence\x18\x07 \x01(\x02\x12\x1b\n\x13reference_quantiles\x18\x08 \x03(\x02\x12\x19\n\x11\x63urrent_quantiles\x18\t \x03(\x02\x12\x10\n\x03psi\x18\n \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x0bwasserstein\x18\x0b \x01(\x02H\x01\x88\x01\x01\x12\x0f\n\x02ks\x18\x0c \x01(\x02H\x02\x88\x01\x01\x12\x14\n\x07p_value\x18\r \x01(\x02H\x03\x88\x01\x01\x42\x06\n\x04_psiB\x0e\n\x0c_wassersteinB\x05\n\x03_ksB\n\n\x08_p_value\"\x9f\x01\n\nDriftGroup\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.detector.v1.DriftState\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x19.detector.v1.DriftFeature\"7\n\x15GetDriftReportRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"|\n\x16UpdateReferenceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x04\x66ile\x18\x03 \x01(\tH\x00\x12\x10\n\x06number\x18\x04 \x01(\x05H\x00\x12\x0f\n\x05learn\x18\x05 \x01(\x08H\x00\x42\x0f\n\rnew_reference\"x\n\x17UpdateReferenceResponse\x12.\n\treference\x18\x01 \x01(\x0b\x32\x1b.detector.v1.DriftReference\x12-\n\x08previous\x18\x02 \x01(\x0b\x32\x1b.detector.v1.DriftReference\"7\n\x15ListReferencesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"H\n\x16ListReferencesResponse\x12.\n\nreferences\x18\x01 \x03(\x0b\x32\x1a.detector.v1.PastReference\"O\n\rPastReference\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12.\n\treference\x18\x02 \x01(\x0b\x32\x1b.detector.v1.DriftReference\"\x99\x01\n\x0eObserveRequest\x12\x0e\n\x06schema\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x04 \x01(\t\x12\x33\n\x0cobservations\x18\x05 \x03(\x0b\x32\x1d.detector.v1.DriftObservation\x12\x0c\n\x04lost\x18\x06 \x01(\x05\"\xa2\x01\n\x10\x44riftObservation\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12;\n\x07\x63lasses\x18\x02 \x03(\x0b\x32*.detector.v1.DriftObservation.ClassesEntry\x12\x11\n\tstream_id\x18\x03 \x01(\t\x1a.\n\x0c\x43lassesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\" \n\x0fObserveResponse\x12\r\n\x05taken\x18\x01 \x01(\x05*\x8d\x01\n\nDriftState\x12\x1b\n\x17\x44RIFT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44RIFT_STATE_LEARNING\x10\x01\x12\x16\n\x12\x44RIFT_STATE_STABLE\x10\x02\x12\x17\n\x13\x44RIFT_STATE_WARNING\x10\x03\x12\x17\n\x13\x44RIFT_STATE_DRIFTED\x10\x04\x32\xba\x03\n\x0c\x44riftService\x12p\n\x0eGetDriftStatus\x12\".detector.v1.GetDriftStatusRequest\x1a#.detector.v1.GetDriftStatusResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/drift/status\x12\x61\n\x0eGetDriftReport\x12\".detector.v1.GetDriftReportRequest\x1a\x14.google.api.HttpBody\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/drift/report\x12z\n\x0fUpdateReference\x12#.detector.v1.UpdateReferenceRequest\x1a$.detector.v1.UpdateReferenceResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/reference/update:\x01*\x12Y\n\x0eListReferences\x12\".detector.v1.ListReferencesRequest\x1a#.detector.v1.ListReferencesResponse2Z\n\x12\x44riftIngestService\x12\x44\n\x07Observe\x12\x1b.detector.v1.ObserveRequest\x1a\x1c.detector.v1.ObserveResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65tector/v1/drift_service.proto\x12\x0b\x64\x65tector.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x15GetDriftStatusRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"D\n\x16GetDriftStatusResponse\x12*\n\x08statuses\x18\x01 \x03(\x0b\x32\x18.detector.v1.DriftStatus\"\x9c\x04\n\x0b\x44riftStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.detector.v1.DriftState\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cobservations\x18\x06 \x01(\x05\x12\x1b\n\x13observations_needed\x18\x07 \x01(\x05\x12\x15\n\rdrifted_share\x18\x08 \x01(\x02\x12.\n\treference\x18\t \x01(\x0b\x32\x1b.detector.v1.DriftReference\x12+\n\x08\x66\x65\x61tures\x18\n \x03(\x0b\x32\x19.detector.v1.DriftFeature\x12\'\n\x06groups\x18\x0b \x03(\x0b\x32\x17.detector.v1.DriftGroup\x12\x16\n\x0egroups_watched\x18\x0c \x01(\x05\x12\x19\n\x11observations_lost\x18\r \x01(\x05\x12/\n\x0breport_made\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0creport_fault\x18\x0f \x01(\t\x12\x0e\n\x06stored\x18\x10 \x01(\x08\x12*\n\x06latest\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x83\x01\n\x0e\x44riftReference\x12\x0e\n\x06source\x18\x01 \x01(\t\x12(\n\x04made\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cobservations\x18\x03 \x01(\x05\x12\r\n\x05\x64\x61ily\x18\x04 \x01(\x08\x12\x12\n\nknows_hour\x18\x05 \x01(\x08\"\xb6\x02\n\x0c\x44riftFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64rifted\x18\x02 \x01(\x08\x12\r\n\x05words\x18\x03 \x01(\t\x12\x10\n\x08\x64istance\x18\x04 \x01(\x02\x12\x0f\n\x07\x61llowed\x18\x05 \x01(\x02\x12\r\n\x05ratio\x18\x06 \x01(\x02\x12\x10\n\x08\x65vidence\x18\x07 \x01(\x02\x12\x1b\n\x13reference_quantiles\x18\x08 \x03(\x02\x12\x19\n\x11\x63urrent_quantiles\x18\t \x03(\x02\x12\x10\n\x03psi\x18\n \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x0bwasserstein\x18\x0b \x01(\x02H\x01\x88\x01\x01\x12\x0f\n\x02ks\x18\x0c \x01(\x02H\x02\x88\x01\x01\x12\x14\n\x07p_value\x18\r \x01(\x02H\x03\x88\x01\x01\x42\x06\n\x04_psiB\x0e\n\x0c_wassersteinB\x05\n\x03_ksB\n\n\x08_p_value\"\x9f\x01\n\nDriftGroup\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.detector.v1.DriftState\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x19.detector.v1.DriftFeature\"7\n\x15GetDriftReportRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"|\n\x16UpdateReferenceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x04\x66ile\x18\x03 \x01(\tH\x00\x12\x10\n\x06number\x18\x04 \x01(\x05H\x00\x12\x0f\n\x05learn\x18\x05 \x01(\x08H\x00\x42\x0f\n\rnew_reference\"x\n\x17UpdateReferenceResponse\x12.\n\treference\x18\x01 \x01(\x0b\x32\x1b.detector.v1.DriftReference\x12-\n\x08previous\x18\x02 \x01(\x0b\x32\x1b.detector.v1.DriftReference\"7\n\x15ListReferencesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"H\n\x16ListReferencesResponse\x12.\n\nreferences\x18\x01 \x03(\x0b\x32\x1a.detector.v1.PastReference\"O\n\rPastReference\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12.\n\treference\x18\x02 \x01(\x0b\x32\x1b.detector.v1.DriftReference\"\x99\x01\n\x0eObserveRequest\x12\x0e\n\x06schema\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x04 \x01(\t\x12\x33\n\x0cobservations\x18\x05 \x03(\x0b\x32\x1d.detector.v1.DriftObservation\x12\x0c\n\x04lost\x18\x06 \x01(\x05\"\xa2\x01\n\x10\x44riftObservation\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12;\n\x07\x63lasses\x18\x02 \x03(\x0b\x32*.detector.v1.DriftObservation.ClassesEntry\x12\x11\n\tstream_id\x18\x03 \x01(\t\x1a.\n\x0c\x43lassesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\" \n\x0fObserveResponse\x12\r\n\x05taken\x18\x01 \x01(\x05*\x8d\x01\n\nDriftState\x12\x1b\n\x17\x44RIFT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44RIFT_STATE_LEARNING\x10\x01\x12\x16\n\x12\x44RIFT_STATE_STABLE\x10\x02\x12\x17\n\x13\x44RIFT_STATE_WARNING\x10\x03\x12\x17\n\x13\x44RIFT_STATE_DRIFTED\x10\x04\x32\xba\x03\n\x0c\x44riftService\x12p\n\x0eGetDriftStatus\x12\".detector.v1.GetDriftStatusRequest\x1a#.detector.v1.GetDriftStatusResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/drift/status\x12\x61\n\x0eGetDriftReport\x12\".detector.v1.GetDriftReportRequest\x1a\x14.google.api.HttpBody\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/drift/report\x12z\n\x0fUpdateReference\x12#.detector.v1.UpdateReferenceRequest\x1a$.detector.v1.UpdateReferenceResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/reference/update:\x01*\x12Y\n\x0eListReferences\x12\".detector.v1.ListReferencesRequest\x1a#.detector.v1.ListReferencesResponse2Z\n\x12\x44riftIngestService\x12\x44\n\x07Observe\x12\x1b.detector.v1.ObserveRequest\x1a\x1c.detector.v1.ObserveResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,42 +42,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DRIFTSERVICE'].methods_by_name['GetDriftReport']._serialized_options = b'\202\323\344\223\002\017\022\r/drift/report'
   _globals['_DRIFTSERVICE'].methods_by_name['UpdateReference']._loaded_options = None
   _globals['_DRIFTSERVICE'].methods_by_name['UpdateReference']._serialized_options = b'\202\323\344\223\002\026\"\021/reference/update:\001*'
-  _globals['_DRIFTSTATE']._serialized_start=2246
-  _globals['_DRIFTSTATE']._serialized_end=2387
+  _globals['_DRIFTSTATE']._serialized_start=2290
+  _globals['_DRIFTSTATE']._serialized_end=2431
   _globals['_GETDRIFTSTATUSREQUEST']._serialized_start=138
   _globals['_GETDRIFTSTATUSREQUEST']._serialized_end=193
   _globals['_GETDRIFTSTATUSRESPONSE']._serialized_start=195
   _globals['_GETDRIFTSTATUSRESPONSE']._serialized_end=263
   _globals['_DRIFTSTATUS']._serialized_start=266
-  _globals['_DRIFTSTATUS']._serialized_end=762
-  _globals['_DRIFTREFERENCE']._serialized_start=765
-  _globals['_DRIFTREFERENCE']._serialized_end=896
-  _globals['_DRIFTFEATURE']._serialized_start=899
-  _globals['_DRIFTFEATURE']._serialized_end=1209
-  _globals['_DRIFTGROUP']._serialized_start=1212
-  _globals['_DRIFTGROUP']._serialized_end=1371
-  _globals['_GETDRIFTREPORTREQUEST']._serialized_start=1373
-  _globals['_GETDRIFTREPORTREQUEST']._serialized_end=1428
-  _globals['_UPDATEREFERENCEREQUEST']._serialized_start=1430
-  _globals['_UPDATEREFERENCEREQUEST']._serialized_end=1554
-  _globals['_UPDATEREFERENCERESPONSE']._serialized_start=1556
-  _globals['_UPDATEREFERENCERESPONSE']._serialized_end=1676
-  _globals['_LISTREFERENCESREQUEST']._serialized_start=1678
-  _globals['_LISTREFERENCESREQUEST']._serialized_end=1733
-  _globals['_LISTREFERENCESRESPONSE']._serialized_start=1735
-  _globals['_LISTREFERENCESRESPONSE']._serialized_end=1807
-  _globals['_PASTREFERENCE']._serialized_start=1809
-  _globals['_PASTREFERENCE']._serialized_end=1888
-  _globals['_OBSERVEREQUEST']._serialized_start=1891
-  _globals['_OBSERVEREQUEST']._serialized_end=2044
-  _globals['_DRIFTOBSERVATION']._serialized_start=2047
-  _globals['_DRIFTOBSERVATION']._serialized_end=2209
-  _globals['_DRIFTOBSERVATION_CLASSESENTRY']._serialized_start=2163
-  _globals['_DRIFTOBSERVATION_CLASSESENTRY']._serialized_end=2209
-  _globals['_OBSERVERESPONSE']._serialized_start=2211
-  _globals['_OBSERVERESPONSE']._serialized_end=2243
-  _globals['_DRIFTSERVICE']._serialized_start=2390
-  _globals['_DRIFTSERVICE']._serialized_end=2832
-  _globals['_DRIFTINGESTSERVICE']._serialized_start=2834
-  _globals['_DRIFTINGESTSERVICE']._serialized_end=2924
+  _globals['_DRIFTSTATUS']._serialized_end=806
+  _globals['_DRIFTREFERENCE']._serialized_start=809
+  _globals['_DRIFTREFERENCE']._serialized_end=940
+  _globals['_DRIFTFEATURE']._serialized_start=943
+  _globals['_DRIFTFEATURE']._serialized_end=1253
+  _globals['_DRIFTGROUP']._serialized_start=1256
+  _globals['_DRIFTGROUP']._serialized_end=1415
+  _globals['_GETDRIFTREPORTREQUEST']._serialized_start=1417
+  _globals['_GETDRIFTREPORTREQUEST']._serialized_end=1472
+  _globals['_UPDATEREFERENCEREQUEST']._serialized_start=1474
+  _globals['_UPDATEREFERENCEREQUEST']._serialized_end=1598
+  _globals['_UPDATEREFERENCERESPONSE']._serialized_start=1600
+  _globals['_UPDATEREFERENCERESPONSE']._serialized_end=1720
+  _globals['_LISTREFERENCESREQUEST']._serialized_start=1722
+  _globals['_LISTREFERENCESREQUEST']._serialized_end=1777
+  _globals['_LISTREFERENCESRESPONSE']._serialized_start=1779
+  _globals['_LISTREFERENCESRESPONSE']._serialized_end=1851
+  _globals['_PASTREFERENCE']._serialized_start=1853
+  _globals['_PASTREFERENCE']._serialized_end=1932
+  _globals['_OBSERVEREQUEST']._serialized_start=1935
+  _globals['_OBSERVEREQUEST']._serialized_end=2088
+  _globals['_DRIFTOBSERVATION']._serialized_start=2091
+  _globals['_DRIFTOBSERVATION']._serialized_end=2253
+  _globals['_DRIFTOBSERVATION_CLASSESENTRY']._serialized_start=2207
+  _globals['_DRIFTOBSERVATION_CLASSESENTRY']._serialized_end=2253
+  _globals['_OBSERVERESPONSE']._serialized_start=2255
+  _globals['_OBSERVERESPONSE']._serialized_end=2287
+  _globals['_DRIFTSERVICE']._serialized_start=2434
+  _globals['_DRIFTSERVICE']._serialized_end=2876
+  _globals['_DRIFTINGESTSERVICE']._serialized_start=2878
+  _globals['_DRIFTINGESTSERVICE']._serialized_end=2968
 # @@protoc_insertion_point(module_scope)

@@ -40,7 +40,7 @@ class GetDriftStatusResponse(_message.Message):
     def __init__(self, statuses: _Optional[_Iterable[_Union[DriftStatus, _Mapping]]] = ...) -> None: ...
 
 class DriftStatus(_message.Message):
-    __slots__ = ("model", "version", "model_digest", "state", "since", "observations", "observations_needed", "drifted_share", "reference", "features", "groups", "groups_watched", "observations_lost", "report_made", "report_fault", "stored")
+    __slots__ = ("model", "version", "model_digest", "state", "since", "observations", "observations_needed", "drifted_share", "reference", "features", "groups", "groups_watched", "observations_lost", "report_made", "report_fault", "stored", "latest")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,7 @@ class DriftStatus(_message.Message):
     REPORT_MADE_FIELD_NUMBER: _ClassVar[int]
     REPORT_FAULT_FIELD_NUMBER: _ClassVar[int]
     STORED_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     model_digest: str
@@ -73,7 +74,8 @@ class DriftStatus(_message.Message):
     report_made: _timestamp_pb2.Timestamp
     report_fault: str
     stored: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., model_digest: _Optional[str] = ..., state: _Optional[_Union[DriftState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., observations: _Optional[int] = ..., observations_needed: _Optional[int] = ..., drifted_share: _Optional[float] = ..., reference: _Optional[_Union[DriftReference, _Mapping]] = ..., features: _Optional[_Iterable[_Union[DriftFeature, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[DriftGroup, _Mapping]]] = ..., groups_watched: _Optional[int] = ..., observations_lost: _Optional[int] = ..., report_made: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., report_fault: _Optional[str] = ..., stored: _Optional[bool] = ...) -> None: ...
+    latest: _timestamp_pb2.Timestamp
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., model_digest: _Optional[str] = ..., state: _Optional[_Union[DriftState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., observations: _Optional[int] = ..., observations_needed: _Optional[int] = ..., drifted_share: _Optional[float] = ..., reference: _Optional[_Union[DriftReference, _Mapping]] = ..., features: _Optional[_Iterable[_Union[DriftFeature, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[DriftGroup, _Mapping]]] = ..., groups_watched: _Optional[int] = ..., observations_lost: _Optional[int] = ..., report_made: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., report_fault: _Optional[str] = ..., stored: _Optional[bool] = ..., latest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DriftReference(_message.Message):
     __slots__ = ("source", "made", "observations", "daily", "knows_hour")
