@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from detector_grpc.errors import InferenceFailed
+from detector_grpc.errors import InferenceFailed, ModelInvalid, listed
 from detector_grpc.serving.rows import Row, RowShapes
 from detector_grpc.serving.session import Session
 
@@ -82,9 +82,18 @@ class Batcher:
 
         Raises:
             InferenceFailed: The runtime refused.
+            ModelInvalid: The outputs are as large as what is found, so nobody can say what a picture takes.
         """
         engine = self._engines[0]
-        shapes = RowShapes.of(feeds, dict(zip(outputs, engine.run(feeds, outputs), strict=True)))
+        blank = {name: np.zeros_like(value) for name, value in feeds.items()}
+        results = dict(zip(outputs, engine.run(blank, outputs), strict=True))
+        growing = [name for name, value in results.items() if not value.size]
+        if growing:
+            raise ModelInvalid(
+                f"of a blank picture {listed(growing)} is empty, so it grows with what is found, which GPUs are not "
+                "prepared for: export the model without NMS, or with a fixed number of boxes"
+            )
+        shapes = RowShapes.of(feeds, results)
         if self._sizes[-1] > 1 and not _has_rows(engine, feeds, outputs):
             log.warning("a model cannot be run in batches: its file fixes their size, or its outputs have no batch")
             self._sizes = [1]

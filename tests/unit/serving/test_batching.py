@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.engines import DoublingEngine
 
-from detector_grpc.errors import InferenceFailed
+from detector_grpc.errors import InferenceFailed, ModelInvalid
 from detector_grpc.serving.batching import BatchingSession, batch_sizes
 
 if TYPE_CHECKING:
@@ -225,6 +225,20 @@ def test_a_model_that_cannot_be_batched_is_run_on_one_picture_at_a_time(
     assert engine.sizes == [1, 1, 1, 1]
     session.close()
     callers.close()
+
+
+def test_a_model_whose_outputs_grow_with_what_it_finds_is_refused(
+    engine: DoublingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(feeds: dict[str, np.ndarray], _: list[str]) -> list[np.ndarray]:
+        return [np.zeros((1, int(feeds["images"].any()), 6), np.float32)]
+
+    monkeypatch.setattr(engine, "run", found)
+    session = BatchingSession([engine], max_batch=2)
+    with pytest.raises(ModelInvalid, match="of a blank picture twice is empty"):
+        session.run({"images": np.ones((1, 2), np.uint8)}, ["twice"])
+    session.close()
+    assert engine.closed.is_set()
 
 
 def test_a_model_that_cannot_be_run_fails_as_such_and_its_session_can_be_closed(engine: DoublingEngine) -> None:
