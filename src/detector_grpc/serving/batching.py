@@ -14,6 +14,7 @@ from collections import deque
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from mmap import mmap
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from detector_grpc.errors import InferenceFailed, ModelInvalid, listed
+from detector_grpc.serving.per_thread import PerThread
 from detector_grpc.serving.rows import Row, RowShapes
 from detector_grpc.serving.session import Session
 
@@ -186,12 +188,12 @@ class BatchingSession:
         self._batcher = Batcher(engines, max_batch, max_delay_s)
         self._one_at_a_time = threading.Lock()
         self._shapes: RowShapes | None = None
-        self._own = threading.local()
+        self._places: PerThread[_Place] = PerThread()
         self._pinned = ExitStack()
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """See Session; the outputs must be those of the first run."""
-        place = self._place(feeds, outputs)
+        place = self._places.get(partial(self._new_place, feeds, outputs))
         for name, value in feeds.items():
             np.copyto(place.row.feeds[name], value)
         self._batcher.submit(place.row, place.finish)
@@ -203,17 +205,13 @@ class BatchingSession:
         self._batcher.close()
         self._pinned.close()
 
-    def _place(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> _Place:
-        """The calling thread's."""
-        place: _Place | None = getattr(self._own, "place", None)
-        if place is None:
-            with self._one_at_a_time:
-                if self._shapes is None:
-                    self._shapes = self._batcher.prepare(feeds, outputs)
-                memory = mmap(-1, self._shapes.size_bytes)
-                self._pinned.enter_context(self._batcher.pinned(memory))
-            place = self._own.place = _Place(self._shapes.row_in(memory))
-        return place
+    def _new_place(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> _Place:
+        with self._one_at_a_time:
+            if self._shapes is None:
+                self._shapes = self._batcher.prepare(feeds, outputs)
+            memory = mmap(-1, self._shapes.size_bytes)
+            self._pinned.enter_context(self._batcher.pinned(memory))
+        return _Place(self._shapes.row_in(memory))
 
 
 @dataclass(eq=False)

@@ -152,6 +152,18 @@ def test_an_answer_is_the_threads_own_until_it_runs_again(session: BatchingSessi
     assert answer(5) is mine
 
 
+def test_a_thread_that_has_ended_leaves_its_memory_to_the_next(
+    session: BatchingSession, engine: DoublingEngine
+) -> None:
+    pinned_bytes = []
+    for number in range(3):
+        with ThreadPoolExecutor(1) as threads:
+            answer = threads.submit(session.run, {"images": np.full((1, 2), number, np.uint8)}, ["twice"])
+            assert answer.result(PATIENCE_S)[0].tolist() == [[2 * number] * 2]
+        pinned_bytes.append(engine.pinned_bytes)
+    assert pinned_bytes[0] == pinned_bytes[1] == pinned_bytes[2]
+
+
 def test_the_first_picture_waits_for_others_until_the_batch_is_full(engine: DoublingEngine) -> None:
     session = BatchingSession([engine], max_batch=2, max_delay_s=3600.0)
     callers = Callers(session)

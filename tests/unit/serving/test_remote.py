@@ -147,6 +147,36 @@ def test_a_batch_that_fails_fails_its_pictures_alone(session: RemoteSession, eng
     assert run(session, 2) == [[4, 4]]
 
 
+def test_a_thread_that_has_ended_leaves_its_connection_to_the_next(
+    server: EngineServer, session: RemoteSession
+) -> None:
+    for number in range(3):
+        with ThreadPoolExecutor(1) as threads:
+            assert threads.submit(run, session, number).result(30) == [[2 * number] * 2]
+        assert len(server._connections) == 1
+
+
+def test_all_threads_go_on_with_the_next_engine_though_others_have_left_connections_to_the_last(
+    serve: Serve, socket_path: Path
+) -> None:
+    first = serve()
+    session = RemoteSession(socket_path, CPU_PROVIDER, MODEL)
+    together = threading.Barrier(4)
+
+    def run_beside_others(number: int) -> list[list[float]]:
+        together.wait(30)
+        return run(session, number)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(run_beside_others, range(4)))
+    first.close()
+    serve()
+    with pytest.raises(EngineGone):
+        run(session, 1)
+    assert run(session, 3) == [[6, 6]]
+    session.close()
+
+
 def test_without_an_engine_the_operator_is_told_where_there_should_be_one(socket_path: Path) -> None:
     with pytest.raises(ModelInvalid, match=rf"no engine process listens at {socket_path}: No such file"):
         RemoteSession(socket_path, CPU_PROVIDER, MODEL, patience_s=0.0)

@@ -7,12 +7,14 @@ import os
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detector_grpc.errors import EngineGone, InferenceFailed, ModelInvalid
+from detector_grpc.serving.per_thread import PerThread
 from detector_grpc.serving.remote import wire
 from detector_grpc.serving.rows import ArrayShape
 
@@ -50,7 +52,7 @@ class RemoteSession:
         self._digest = hashlib.sha256(model.content).hexdigest()
         self._model = wire.memory_file(len(model.content))
         os.pwrite(self._model, model.content, 0)
-        self._own = threading.local()
+        self._own: PerThread[_Connection] = PerThread()
         self._lock = threading.Lock()
         self._connections: set[_Connection] = set()
 
@@ -61,23 +63,17 @@ class RemoteSession:
             EngineGone: The engine process is not there, or was lost on the way.
             ModelInvalid: It cannot run the model.
         """
-        connection: _Connection | None = getattr(self._own, "connection", None)
         try:
-            if connection is None:
-                connection = self._own.connection = self._connected(feeds, outputs)
+            connection = self._own.get(partial(self._connected, feeds, outputs))
             connection.run(feeds)
         except (OSError, wire.NotUnderstood) as error:
-            if connection is not None:
-                self._forget(connection)
+            self._forget(self._own.take_back())
             raise EngineGone from error
         return [connection.row.results[name] for name in outputs]
 
     def close(self) -> None:
         """See Session."""
-        with self._lock:
-            connections, self._connections = self._connections, set()
-        for connection in connections:
-            connection.close()
+        self._forget(tuple(self._connections))
         os.close(self._model)
 
     def _await_engine(self, patience_s: float) -> None:
@@ -104,11 +100,11 @@ class RemoteSession:
             self._connections.add(connection)
         return connection
 
-    def _forget(self, connection: _Connection) -> None:
-        self._own.connection = None
+    def _forget(self, connections: Sequence[_Connection]) -> None:
         with self._lock:
-            self._connections.discard(connection)
-        connection.close()
+            self._connections.difference_update(connections)
+        for connection in connections:
+            connection.close()
 
 
 class _Connection:
