@@ -145,6 +145,8 @@ def _answer(method: MethodDescriptor, schemas: Json) -> Json:
     headers = {"x-request-id": {"$ref": "#/components/headers/request_id"}}
     if BODY_FIELD in method.input_type.fields_by_name:
         headers["x-detector-arm"] = {"$ref": "#/components/headers/arm"}
+        headers["x-detector-uncertainty"] = {"$ref": "#/components/headers/uncertainty"}
+        headers["x-detector-uncertainty-driver"] = {"$ref": "#/components/headers/uncertainty_driver"}
     if method.output_type.full_name == HTTP_BODY and BODY_FIELD not in method.input_type.fields_by_name:
         return {
             "description": "The page.",

@@ -13,7 +13,15 @@ import cv2
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from detector_grpc.configured import default_model, model_sources, no_models, open_file, tls_files, workers
+from detector_grpc.configured import (
+    default_model,
+    model_sources,
+    no_models,
+    open_file,
+    tls_files,
+    uncertainty_measures,
+    workers,
+)
 from detector_grpc.errors import SetupInvalid, ShuttingDown
 from detector_grpc.interceptors.auth import AuthInterceptor, NamingInterceptor
 from detector_grpc.interceptors.callers import read_callers
@@ -145,6 +153,7 @@ async def _serve(settings: Settings, output: Output) -> None:
         workers(settings),
         detector.until_unused,
         on_change,
+        uncertainty_measures(settings),
     )
     repository, poll_s = settings.models.repository, settings.models.poll_s
     poller = Poller(repository, poll_s, loader) if repository and poll_s else None

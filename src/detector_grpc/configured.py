@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector_grpc.errors import listed
+from detector_grpc.errors import SetupInvalid, listed
 from detector_grpc.gateway.plan import Plan
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
 from detector_grpc.serving.batching import BatchingSession
@@ -21,6 +21,7 @@ from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile, OnnxSession
 from detector_grpc.setting_sections import LOOPBACK
 from detector_grpc.settings import address
+from detector_grpc.vision.uncertainty import Measures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,6 +139,18 @@ def open_engines(settings: Settings) -> Callable[[Model], Sequence[Engine]]:
     """Opens a model on the GPUs."""
     options = settings.gpu.model_dump(exclude={"max_delay_s"})
     return partial(providers.open_engines, GpuOptions(settings.runtime.provider, **options))
+
+
+def uncertainty_measures(settings: Settings) -> Measures:
+    """How unsure a model is of a picture.
+
+    Raises:
+        SetupInvalid: There is no such measure.
+    """
+    try:
+        return Measures.of(settings.uncertainty.measures)
+    except ValueError as error:
+        raise SetupInvalid([f"DETECTOR_UNCERTAINTY_MEASURES: {error}"]) from error
 
 
 def workers(settings: Settings, processes: int = 1) -> int:

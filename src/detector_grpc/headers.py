@@ -14,6 +14,9 @@ SHADOW = "x-detector-shadow"
 # Of Envoy, of calls that came by REST: the path that they came by, with the query.
 ORIGINAL_PATH = "x-envoy-original-path"
 
-# Of servers: when to try again, and what a call is a copy of, by a mark that only they can make.
+# Of servers: how unsure the model was of a picture, and by which measure; when to try again; and what a call is a copy
+# of, by a mark that only they can make.
+UNCERTAINTY = "x-detector-uncertainty"
+UNCERTAINTY_DRIVER = "x-detector-uncertainty-driver"
 RETRY_AFTER = "retry-after"
 COPY_OF = "x-detector-copy-of"

@@ -341,6 +341,17 @@ class DriftSettings(Section):
         return self.state or _state_folder("DETECTOR_DRIFT_STATE") / f"drift-{self.port}"
 
 
+class UncertaintySettings(Section):
+    """How unsure a model is said to be of a picture; docs/active-learning.md has the measures."""
+
+    measures: Words = Field(
+        ("expected_error",),
+        min_length=1,
+        description="Measures, separated by commas, each with a weight in (0, 1] if it is to count less than 1, as in "
+        "`expected_error,margin:0.5`. The largest of them, times its weight, is the uncertainty.",
+    )
+
+
 class TlsSettings(Section):
     """PEM files for encrypted connections. Unset: no encryption."""
 

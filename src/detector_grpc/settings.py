@@ -31,6 +31,7 @@ from detector_grpc.setting_sections import (
     ShadowSettings,
     StreamsSettings,
     TlsSettings,
+    UncertaintySettings,
 )
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     shadow: ShadowSettings = ShadowSettings()
     drift: DriftSettings = DriftSettings()
+    uncertainty: UncertaintySettings = UncertaintySettings()
     tls: TlsSettings = TlsSettings()
     auth: AuthSettings = AuthSettings()
 
