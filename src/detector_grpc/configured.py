@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detector_grpc.capture.capturer import MAX_WAITING_BYTES
 from detector_grpc.errors import SetupInvalid, listed
 from detector_grpc.gateway.plan import Plan
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
@@ -181,9 +182,17 @@ def request_memory_bytes(settings: Settings) -> int:
     decoder gets it and as libtiff reads it. Of each stream one may be arriving beside those. A pixel takes most on a
     worker in a TIFF picture that is one strip of four samples of 16 bits, which libtiff keeps beside the four bytes
     that it makes of them; recordings have as many workers again. Of what is copied to another version there is the
-    picture and the message.
+    picture and the message. What may be kept for people waits for a thread, which decodes one picture at a time.
     """
     limits = settings.limits
     arriving = limits.max_streams * (limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
     pixels = 2 * workers(settings) * (4 * 2 + 4) * limits.max_pixels
-    return 3 * limits.max_bytes_in_flight + 2 * arriving + pixels + 2 * settings.shadow.max_bytes
+    capture = settings.capture
+    kept = MAX_WAITING_BYTES + 3 * capture.max_picture_bytes + (4 * 2 + 4) * limits.max_pixels
+    return (
+        3 * limits.max_bytes_in_flight
+        + 2 * arriving
+        + pixels
+        + 2 * settings.shadow.max_bytes
+        + (kept if capture.sink != "off" else 0)
+    )

@@ -6,6 +6,8 @@ REQUEST_ID = "x-request-id"
 PINNED_VERSION = "x-model-version"
 STREAM_ID = "x-stream-id"
 MAX_STREAM_ID = 128
+CAPTURE = "x-capture"
+NOT_CAPTURED = "off"
 
 # Of the gateway, which lets nobody else say them: the version that the weights chose, and the one that gets a copy.
 ARM = "x-detector-arm"

@@ -12,7 +12,7 @@ A spool keeps both in one file, so that one rename makes it whole: the sidecar a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping  # noqa: TC003 - pydantic needs it
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import quote
@@ -164,7 +164,9 @@ class Sidecar(_Part):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise SampleInvalid(f"no sidecar: {error.error_count()} faults, first {error.errors()[0]['msg']}") from error
+            raise SampleInvalid(
+                f"no sidecar: {error.error_count()} faults, first {error.errors()[0]['msg']}"
+            ) from error
 
 
 class Keys(NamedTuple):
