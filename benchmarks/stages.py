@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 from nets import NETS, write_repository
 from overhead import PICTURES, VERSION, picture
 from rich.console import Console
@@ -29,13 +30,14 @@ from detector_grpc.serving.spec import resolve
 from detector_grpc.vision import decode
 from detector_grpc.vision.heads import HEADS
 from detector_grpc.vision.nms import suppress
+from detector_grpc.vision.uncertainty import DEFAULT_MEASURES, MOST_CANDIDATES
 
 if TYPE_CHECKING:
     from detector_grpc.serving.session import Session
     from detector_grpc.serving.spec import ModelSpec
 
 MAX_PIXELS = 2**30
-STAGES = ("header", "decode", "letterbox", "model", "head", "map back")
+STAGES = ("header", "decode", "letterbox", "model", "head", "uncertainty", "suppress", "map back")
 
 
 def stages(spec: ModelSpec, session: Session, data: bytes) -> list[float]:
@@ -52,7 +54,15 @@ def stages(spec: ModelSpec, session: Session, data: bytes) -> list[float]:
     (output,) = session.run(spec.input.feeds(canvas), spec.layout.outputs)
     clock.append(time.thread_time())
     head = HEADS[spec.layout.head]
-    found = head.decode([output[0]], options.thresholds(names), spec.input.hw, multi_label=options.multi_label)
+    thresholds = options.thresholds(names)
+    candidates = head.decode(
+        [output[0]], thresholds, spec.input.hw, multi_label=options.multi_label, doubtful=MOST_CANDIDATES
+    )
+    clock.append(time.thread_time())
+    DEFAULT_MEASURES(candidates, thresholds)
+    clock.append(time.thread_time())
+    boxes = candidates.boxes
+    found = boxes.take(np.flatnonzero(boxes.confidence >= thresholds[boxes.class_id]))
     kept = suppress(found, options.iou_threshold, class_agnostic=False, max_detections=options.max_detections)
     clock.append(time.thread_time())
     letterbox.to_image(kept.xyxy)

@@ -94,7 +94,7 @@ def _operation(method: MethodDescriptor, path: str, schemas: Json, *, has_body: 
     }
     statuses = STATUSES
     if BODY_FIELD in method.input_type.fields_by_name:
-        names = ["pin", "user", "stream", "request_id"] if not in_path else ["request_id"]
+        names = [*(() if in_path else ("pin", "user", "stream")), "request_id", "capture"]
         parameters += [{"$ref": f"#/components/parameters/{name}"} for name in names]
         operation["requestBody"] = _picture_body(method.input_type, in_path)
         statuses = tuple(sorted(STATUSES + PICTURE_STATUSES))
@@ -145,6 +145,8 @@ def _answer(method: MethodDescriptor, schemas: Json) -> Json:
     headers = {"x-request-id": {"$ref": "#/components/headers/request_id"}}
     if BODY_FIELD in method.input_type.fields_by_name:
         headers["x-detector-arm"] = {"$ref": "#/components/headers/arm"}
+        headers["x-detector-uncertainty"] = {"$ref": "#/components/headers/uncertainty"}
+        headers["x-detector-uncertainty-driver"] = {"$ref": "#/components/headers/uncertainty_driver"}
     if method.output_type.full_name == HTTP_BODY and BODY_FIELD not in method.input_type.fields_by_name:
         return {
             "description": "The page.",

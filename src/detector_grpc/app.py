@@ -13,7 +13,16 @@ import cv2
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from detector_grpc.configured import default_model, model_sources, no_models, open_file, tls_files, workers
+from detector_grpc.capturing import capture_of
+from detector_grpc.configured import (
+    default_model,
+    model_sources,
+    no_models,
+    open_file,
+    tls_files,
+    uncertainty_measures,
+    workers,
+)
 from detector_grpc.errors import SetupInvalid, ShuttingDown
 from detector_grpc.interceptors.auth import AuthInterceptor, NamingInterceptor
 from detector_grpc.interceptors.callers import read_callers
@@ -55,6 +64,7 @@ if TYPE_CHECKING:
     from detector_grpc.interceptors.around import AroundInterceptor
     from detector_grpc.interceptors.auth import Callers
     from detector_grpc.interceptors.calls import CallEnd
+    from detector_grpc.interceptors.capture import Capture
     from detector_grpc.output import Output
     from detector_grpc.setting_sections import LimitsSettings, ShadowSettings, TlsSettings
     from detector_grpc.settings import Settings
@@ -110,11 +120,14 @@ async def _serve(settings: Settings, output: Output) -> None:
     key = _resume_key(settings.streams.resume_key_file)
     shadow = _shadow(settings.shadow, settings.gateway_address, key, collectors)
 
-    drift = _drift(settings, collectors)
+    drift, capture = _drift(settings, collectors), capture_of(settings, collectors, later)
+    watching: list[DriftObserver | Capture] = [*drift, *capture]
 
     async def on_change() -> None:
         for model, version, _ in registry.providers():
             metrics.add_version(model, version)
+            for each in capture:
+                each.add_version(model, version)
         await server.update_health()
 
     detector = DetectorService(
@@ -123,7 +136,7 @@ async def _serve(settings: Settings, output: Output) -> None:
             scheduler,
             shares,
             _stream_limits(limits),
-            Observers([metrics.observe, shadow.observe, *(each.observe for each in drift)]),
+            Observers([metrics.observe, shadow.observe, *(each.observe for each in watching)]),
             *(each.wants for each in drift),
         ),
         ResumeTokens(key),
@@ -145,6 +158,7 @@ async def _serve(settings: Settings, output: Output) -> None:
         workers(settings),
         detector.until_unused,
         on_change,
+        uncertainty_measures(settings),
     )
     repository, poll_s = settings.models.repository, settings.models.poll_s
     poller = Poller(repository, poll_s, loader) if repository and poll_s else None
@@ -190,17 +204,15 @@ async def _serve(settings: Settings, output: Output) -> None:
                 "admin_port": admin_port,
             },
         )
-        if not configured:
-            log.error("%s; going on, NOT_SERVING", no_models(settings))
-        elif not registry.has_default:
-            log.warning(
-                "calls that name no model or version will fail: the default is not held "
-                "(DETECTOR_MODELS_DEFAULT_MODEL, DETECTOR_MODELS_DEFAULT_VERSION)",
-                extra={"model": registry.default_model, "version": registry.default_version},
-            )
+        _say_what_is_missing(settings, registry, has_models=bool(configured))
         parts = [
             asyncio.create_task(part)
-            for part in (_load(loader, poller), server.last(), admin.last(), *(each.run() for each in drift))
+            for part in (
+                _load(loader, poller),
+                server.last(),
+                admin.last(),
+                *(each.run() for each in watching),
+            )
         ]
         for part in parts:
             part.add_done_callback(stopping.fail)
@@ -213,11 +225,22 @@ async def _serve(settings: Settings, output: Output) -> None:
         for part in parts:
             part.cancel()
         await scheduler.close()
-        await asyncio.gather(shadow.close(), *(each.close() for each in drift))
+        await asyncio.gather(shadow.close(), *(each.close() for each in watching))
         later.flush()
         access_log.flush()
     log.info("stopped")
     stopping.raise_failure()
+
+
+def _say_what_is_missing(settings: Settings, registry: Registry, *, has_models: bool) -> None:
+    if not has_models:
+        log.error("%s; going on, NOT_SERVING", no_models(settings))
+    elif not registry.has_default:
+        log.warning(
+            "calls that name no model or version will fail: the default is not held "
+            "(DETECTOR_MODELS_DEFAULT_MODEL, DETECTOR_MODELS_DEFAULT_VERSION)",
+            extra={"model": registry.default_model, "version": registry.default_version},
+        )
 
 
 def _naming(callers: Callers | None, tls: TlsSettings) -> list[AroundInterceptor]:

@@ -8,7 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector_grpc.errors import listed
+from detector_grpc.capture.capturer import MAX_WAITING_BYTES
+from detector_grpc.errors import SetupInvalid, listed
 from detector_grpc.gateway.plan import Plan
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
 from detector_grpc.serving.batching import BatchingSession
@@ -21,6 +22,7 @@ from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile, OnnxSession
 from detector_grpc.setting_sections import LOOPBACK
 from detector_grpc.settings import address
+from detector_grpc.vision.uncertainty import Measures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,6 +142,18 @@ def open_engines(settings: Settings) -> Callable[[Model], Sequence[Engine]]:
     return partial(providers.open_engines, GpuOptions(settings.runtime.provider, **options))
 
 
+def uncertainty_measures(settings: Settings) -> Measures:
+    """How unsure a model is of a picture.
+
+    Raises:
+        SetupInvalid: There is no such measure.
+    """
+    try:
+        return Measures.of(settings.uncertainty.measures)
+    except ValueError as error:
+        raise SetupInvalid([f"DETECTOR_UNCERTAINTY_MEASURES: {error}"]) from error
+
+
 def workers(settings: Settings, processes: int = 1) -> int:
     """Pictures that each of so many processes looks at at once: as set, else one per processor that it may use.
 
@@ -168,9 +182,17 @@ def request_memory_bytes(settings: Settings) -> int:
     decoder gets it and as libtiff reads it. Of each stream one may be arriving beside those. A pixel takes most on a
     worker in a TIFF picture that is one strip of four samples of 16 bits, which libtiff keeps beside the four bytes
     that it makes of them; recordings have as many workers again. Of what is copied to another version there is the
-    picture and the message.
+    picture and the message. What may be kept for people waits for a thread, which decodes one picture at a time.
     """
     limits = settings.limits
     arriving = limits.max_streams * (limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
     pixels = 2 * workers(settings) * (4 * 2 + 4) * limits.max_pixels
-    return 3 * limits.max_bytes_in_flight + 2 * arriving + pixels + 2 * settings.shadow.max_bytes
+    capture = settings.capture
+    kept = MAX_WAITING_BYTES + 3 * capture.max_picture_bytes + (4 * 2 + 4) * limits.max_pixels
+    return (
+        3 * limits.max_bytes_in_flight
+        + 2 * arriving
+        + pixels
+        + 2 * settings.shadow.max_bytes
+        + (kept if capture.sink != "off" else 0)
+    )

@@ -341,6 +341,84 @@ class DriftSettings(Section):
         return self.state or _state_folder("DETECTOR_DRIFT_STATE") / f"drift-{self.port}"
 
 
+class UncertaintySettings(Section):
+    """How unsure a model is said to be of a picture; docs/active-learning.md has the measures."""
+
+    measures: Words = Field(
+        ("expected_error",),
+        min_length=1,
+        description="Measures, separated by commas, each with a weight in (0, 1] if it is to count less than 1, as in "
+        "`expected_error,margin:0.5`. The largest of them, times its weight, is the uncertainty.",
+    )
+
+
+class CaptureSettings(Section):
+    """Which pictures are kept for people to label, and where; see `detector-grpc samples`."""
+
+    sink: Literal["folder", "s3", "off"] = Field(
+        "folder",
+        description="Where pictures go that the model is unsure of: a `folder` of this machine, a bucket of `s3`, or "
+        "`off`: nowhere, none is kept.",
+    )
+    folder_path: Path | None = Field(
+        None, description="The folder, with `folder`. Unset: `samples` in that of `capture.state`."
+    )
+    state: Path | None = Field(
+        None,
+        description="Folder in which samples wait for their sink, and of what all servers of a machine know of those "
+        "that were kept. Unset: one in the user's folder for state.",
+    )
+    max_per_hour: int = Field(
+        60, ge=1, le=1_000_000, description="Most pictures that all servers of a machine keep in an hour."
+    )
+    max_per_stream: int = Field(12, ge=1, le=1_000_000, description="Most of those of one stream, in an hour.")
+    cooldown_s: Seconds = Field(10.0, description="Seconds between two pictures of one stream that are considered.")
+    redact: Words = Field(
+        (), description="Classes whose boxes are made unrecognisable in what is kept, separated by commas."
+    )
+    max_picture_bytes: int = Field(16 * MIB, ge=1024, le=1024 * MIB, description="Largest picture that is kept.")
+    max_bytes: int = Field(
+        1024 * MIB,
+        ge=MIB,
+        description="Bytes of samples of one server that may wait. At least twice the largest picture.",
+    )
+    max_age_days: float = Field(7.0, gt=0, le=3650, description="Days that a sample may wait; then it is erased.")
+    first_to_go: Literal["oldest", "surest"] = Field(
+        "oldest",
+        description="Which of those that wait are erased first where there are too many bytes: the `oldest`, or the "
+        "`surest`, of which the model was least unsure.",
+    )
+    s3_endpoint: str = Field("", description="URL of what speaks the language of S3. Empty: S3 itself.")
+    s3_region: str = Field(
+        "", description="Region of the bucket. Empty: AWS_DEFAULT_REGION or that of the profile, else `us-west-2`."
+    )
+    s3_prefix: str = Field("", description="What the keys of all samples begin with.")
+    s3_bucket_owner: str = Field(
+        "", description="Id of the account that must own the bucket. Empty: whoever owns it gets the samples."
+    )
+    s3_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = Field(
+        "", description="What encrypts samples in the bucket. Empty: what the bucket itself says."
+    )
+    s3_kms_key: str = Field("", description="Id of the key, with `aws:kms`.")
+
+    @model_validator(mode="after")
+    def _largest_picture_fits(self) -> CaptureSettings:
+        if self.max_bytes < 2 * self.max_picture_bytes:
+            raise ValueError(
+                f"max_bytes must be at least twice max_picture_bytes, got {self.max_bytes} and {self.max_picture_bytes}"
+            )
+        return self
+
+    @property
+    def state_folder(self) -> Path:
+        """The folder of what waits.
+
+        Raises:
+            SetupInvalid: It is not set, and the user has no folders.
+        """
+        return self.state or _state_folder("DETECTOR_CAPTURE_STATE") / "capture"
+
+
 class TlsSettings(Section):
     """PEM files for encrypted connections. Unset: no encryption."""
 

@@ -20,6 +20,7 @@ from detector_grpc.errors import SetupInvalid
 from detector_grpc.setting_sections import (
     LOOPBACK,
     AuthSettings,
+    CaptureSettings,
     DriftSettings,
     GatewaySettings,
     GpuSettings,
@@ -31,6 +32,7 @@ from detector_grpc.setting_sections import (
     ShadowSettings,
     StreamsSettings,
     TlsSettings,
+    UncertaintySettings,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +94,19 @@ class Settings(BaseSettings):
         description="File of the references that drift is measured by, read at start and written when one changes. The "
         "default is used if its folder exists, else one in the folder of `drift.state`.",
     )
+    uncertainty_threshold: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        validation_alias="UNCERTAINTY_THRESHOLD",
+        description="Confidence below which a picture is uncertain, and kept for people to label: where 1 less its "
+        "`uncertainty` is below this. 0: none is.",
+    )
+    s3_bucket_name: str = Field(
+        "ml-active-learning",
+        validation_alias="S3_BUCKET_NAME",
+        description="Bucket for such pictures; of no meaning unless `capture.sink` is `s3`.",
+    )
     demo: bool = Field(default=False, description="Serve the bundled detector of codes as well.")
     server: ServerSettings = ServerSettings()
     models: ModelsSettings = ModelsSettings()
@@ -102,6 +117,8 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     shadow: ShadowSettings = ShadowSettings()
     drift: DriftSettings = DriftSettings()
+    uncertainty: UncertaintySettings = UncertaintySettings()
+    capture: CaptureSettings = CaptureSettings()
     tls: TlsSettings = TlsSettings()
     auth: AuthSettings = AuthSettings()
 

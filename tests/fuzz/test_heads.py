@@ -16,6 +16,7 @@ from detector_grpc.vision.heads import HEADS, HeadName
 from detector_grpc.vision.heads.dense import cells
 from detector_grpc.vision.letterbox import Letterbox, Resize
 from detector_grpc.vision.nms import suppress
+from detector_grpc.vision.uncertainty import MEASURES, Measures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ INPUTS = 100_000
 INPUT_HW = (64, 96)
 IMAGE_WH = (37, 211)
 NUMBER = cells(INPUT_HW, (8, 16, 32))
+EVERY_MEASURE = [Measures({name: 1.0}) for name in MEASURES]
 MOST = 20
 EXTREME = np.array([0, -0.0, 1, -1, 0.5, 1e-45, 1e30, -1e30, 3.4e38, np.inf, -np.inf, np.nan], np.float32)
 
@@ -58,7 +60,10 @@ def boxes(
     head: HeadName, outputs: Sequence[np.ndarray], thresholds: np.ndarray, rng: np.random.Generator
 ) -> Detections:
     """What the pipeline makes of the outputs of one picture, in pixels of the picture."""
-    found = HEADS[head].decode(outputs, thresholds, INPUT_HW, multi_label=bool(rng.integers(2)))
+    candidates = HEADS[head].decode(outputs, thresholds, INPUT_HW, multi_label=bool(rng.integers(2)), doubtful=64)
+    measures = EVERY_MEASURE[rng.integers(len(EVERY_MEASURE))]
+    assert 0 <= measures(candidates, thresholds).score <= 1  # false for what is no number
+    found = candidates.boxes
     if HEADS[head].suppressed:
         kept = found.best(MOST)
     else:
@@ -110,5 +115,9 @@ def test_outputs_of_any_shape_are_refused_or_read_by_the_head_that_was_found(
     classes = layout.classes or names or 1
     read = [arrays[0].T] if layout.rows_last else arrays
     with np.errstate(all="ignore"):
-        found = HEADS[layout.head].decode(read, np.zeros(classes, np.float32), INPUT_HW, multi_label=False)
+        found = (
+            HEADS[layout.head]
+            .decode(read, np.zeros(classes, np.float32), INPUT_HW, multi_label=False, doubtful=64)
+            .boxes
+        )
     assert ((found.class_id >= 0) & (found.class_id < classes)).all()

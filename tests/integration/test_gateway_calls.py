@@ -111,6 +111,13 @@ class TestRest:
         answer = rest("POST", "/predict", PICTURE, "image/png")
         assert answer.headers["x-detector-arm"] == answer.json["version"]
 
+    def test_how_unsure_the_model_was_is_in_a_header_of_every_answer(self, rest: Rest, client: Client) -> None:
+        for path in ("/v1/predict", "/v1/annotate"):
+            said = rest("POST", path, PICTURE, "image/png").headers
+            answer = client.detect(REQUEST, (("x-model-version", "v1"),))
+            assert float(said["x-detector-uncertainty"]) == pytest.approx(answer.uncertainty, abs=1e-6)
+            assert said["x-detector-uncertainty-driver"] == answer.uncertainty_driver
+
     def test_the_arm_is_never_another_version_than_the_one_that_answered(self, rest: Rest) -> None:
         in_form = form(("file", PICTURE), ("version", "v2"))
         for _ in range(20):

@@ -114,6 +114,16 @@ class TestPredict:
     ) -> None:
         assert predict(tiny[1], version=field, metadata=metadata).version == expected
 
+    def test_says_around_the_answer_how_unsure_the_model_was(self, codes: Client, qr: QrPicture) -> None:
+        request = PredictRequest(body=body("picture", png(qr.image)), conf_threshold=0.9)
+
+        _, call = codes.detector.Predict.with_call(request, timeout=60)
+
+        alone = codes.detect(encoded_request(png(qr.image)))
+        said = dict(call.initial_metadata())
+        assert float(said["x-detector-uncertainty"]) == pytest.approx(alone.uncertainty, abs=1e-6)
+        assert said["x-detector-uncertainty-driver"] == alone.uncertainty_driver == "expected_error"
+
     def test_has_the_request_id_of_the_caller(self, tiny: tuple[ServerProcess, Client]) -> None:
         assert predict(tiny[1], metadata=(("x-request-id", "mine"),)).request_id == "mine"
 

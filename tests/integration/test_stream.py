@@ -66,6 +66,8 @@ class TestLossless:
             alone = codes.detect(encoded_request(each))
             assert list(result.detections.detections) == list(alone.detections)
             assert result.detections.image_size == alone.image_size
+            assert 0 < result.detections.uncertainty == alone.uncertainty < 1
+            assert result.detections.uncertainty_driver == alone.uncertainty_driver == "expected_error"
         assert stream.call.code() is grpc.StatusCode.OK
 
     def test_no_more_frames_are_taken_than_the_credit_that_was_announced(self, costly: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.scenes import Scene, perfect, random_scene
 
-from detector_grpc.evaluation.annotations import Annotations
+from detector_grpc.coco import Annotations
 from detector_grpc.evaluation.bootstrap import Interval, average_precision, draw_pictures, mean_average_precision
 from detector_grpc.evaluation.reference import evaluate
 

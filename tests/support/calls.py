@@ -148,10 +148,10 @@ def failure(call: Callable[[], object]) -> grpc.RpcError:
     raise AssertionError(f"the call succeeded: {answer}")
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
     """Asks again and again, where nothing tells when a condition becomes true."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {PATIENCE_S} s: {what}")
+            raise AssertionError(f"not within {patience_s} s: {what}")
         time.sleep(0.005)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from detector_grpc.evaluation.annotations import Annotations, TrueBox
+from detector_grpc.coco import Annotations, TrueBox
 from detector_grpc.vision.detections import Detections
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ DEFAULTS = {
     "DETECTOR_DRIFT_PORT": "0",
     "DETECTOR_DRIFT_SAMPLE_RATE": "0",  # nobody observes but where a test says so
     "DETECTOR_DRIFT_METRICS_PORT": "0",
+    "DETECTOR_CAPTURE_SINK": "off",  # nor keeps anything
 }
 SERVE = (sys.executable, "-m", "detector_grpc", "serve")
 

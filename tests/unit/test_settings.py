@@ -104,7 +104,10 @@ def test_the_sources_mix_within_a_section(write: Write, monkeypatch: pytest.Monk
 def test_every_setting_can_be_set_by_the_variable_that_is_told(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ((variable, field),) = [(variable, field) for each, variable, field in variables() if each == path]
     values = {"log_level": "debug", "auth.mode": "open", "drift.sample_rate": "1", "drift.first_observations": "900"}
-    values |= dict.fromkeys(("limits.max_bytes_in_flight", "gateway.max_memory_bytes"), str(512 * MIB))
+    values |= {"uncertainty_threshold": "0.5", "capture.sink": "s3", "capture.first_to_go": "surest"}
+    values |= {"capture.s3_encryption": "AES256", "capture.max_picture_bytes": "2048", "capture.max_age_days": "3"}
+    large = ("limits.max_bytes_in_flight", "gateway.max_memory_bytes", "capture.max_bytes")
+    values |= dict.fromkeys(large, str(512 * MIB))
     text = values.get(path, "7")
     text = "2048" if path == "limits.max_message_bytes" else text
     text = "no" if field.default is True else "yes" if field.default is False else text

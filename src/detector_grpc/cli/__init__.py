@@ -77,6 +77,7 @@ class LazyGroup(click.Group):
         "gateway": Lazy("gateway:gateway", "Put Envoy in front of servers."),
         "traffic": Lazy("traffic:traffic", "Share traffic among versions."),
         "drift": Lazy("drift:drift", "Know when the world has changed."),
+        "samples": Lazy("samples:samples", "Keep the pictures that a model was unsure of."),
         "health": Lazy("health:health", "Say whether a server or a gateway can answer."),
         "doctor": Lazy("doctor:doctor", "Check this machine and its settings."),
     },

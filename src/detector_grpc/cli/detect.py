@@ -223,7 +223,7 @@ def show(out: Console, outcome: Outcome) -> None:
     out.print(
         f"[bold]{_name(outcome.picture)}[/]  {result.image_wh[0]} x {result.image_wh[1]} px, "
         f"{escape(result.model)} {escape(result.version)}: {len(result)} found "
-        f"in {outcome.total_ms:.1f} ms (model {result.timing.inference_ms:.1f} ms)",
+        f"in {outcome.total_ms:.1f} ms (model {result.timing.inference_ms:.1f} ms){_doubt(result)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -237,6 +237,13 @@ def show(out: Console, outcome: Outcome) -> None:
             escape(detection.class_name), f"{detection.confidence:.2f}", *(f"{edge:.1f}" for edge in detection.bbox)
         )
     out.print(table)
+
+
+def _doubt(result: DetectionResult) -> str:
+    if result.uncertainty is None:
+        return ""
+    driver = f" ({escape(result.uncertainty_driver)})" if result.uncertainty_driver else ""
+    return f", uncertainty {result.uncertainty:.2f}{driver}"
 
 
 def _name(path: Path) -> str:

@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from detector_grpc import configured
+from detector_grpc.capture.sinks.sink import SinkError, put_readme
+from detector_grpc.capturing import sample_sink
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.options import with_settings
 from detector_grpc.errors import DetectorError, SetupInvalid, TrackingNotInstalled
@@ -79,6 +81,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield _tracking()
     yield _threads(settings)
     yield _memory(settings)
+    yield _samples(settings)
     yield from _ports(settings)
     yield from _access(settings)
 
@@ -171,6 +174,26 @@ def _memory_limit_bytes() -> int:
         except (OSError, ValueError):
             continue
     return total
+
+
+def _samples(settings: Settings) -> Finding:
+    """Whether what the model is unsure of can be kept; in a bucket by putting there what a server puts there first."""
+    what = "samples"
+    try:
+        sink = sample_sink(settings)
+        if sink is None:
+            return Finding(what, "ok", "none are kept (DETECTOR_CAPTURE_SINK)")
+        state = settings.capture.state_folder
+        if settings.capture.sink == "s3":
+            put_readme(sink)
+    except SetupInvalid as error:
+        return Finding(what, "fault" if settings.capture.sink == "s3" else "warning", error.message)
+    except SinkError as error:
+        return Finding(what, "warning", error.advice)
+    there = next(folder for folder in (state, *state.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding(what, "warning", f"{there} cannot be written: set DETECTOR_CAPTURE_STATE to another folder")
+    return Finding(what, "ok", f"kept in {state} until they are in {sink.place}")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

@@ -19,8 +19,8 @@ from detector_grpc.cli.scores import show
 from detector_grpc.cli.served import ServedTarget
 from detector_grpc.cli.version import MAX_PIXELS
 from detector_grpc.client import Detector
+from detector_grpc.coco import read_annotations
 from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid, listed
-from detector_grpc.evaluation.annotations import read_annotations
 from detector_grpc.evaluation.judge import judge
 from detector_grpc.evaluation.plots import EXTRA, save_plots
 from detector_grpc.evaluation.reference import import_pycocotools
@@ -35,7 +35,7 @@ from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile, OnnxSession
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from detector_grpc.evaluation.annotations import Annotations
+    from detector_grpc.coco import Annotations
     from detector_grpc.evaluation.report import Report
     from detector_grpc.evaluation.target import Run, Target
 

@@ -75,7 +75,8 @@ class DetectionResult:
         image_wh: Size of the upright picture (EXIF orientation applied) in whose pixels the boxes are.
         options: The options that were used.
         timing: Where the server's time went.
-        uncertainty: How unsure the model was of this picture. Range [0, 1]. None: not computed.
+        uncertainty: How unsure the model was of this picture: 0 sure, 1 unsure. None: not computed.
+        uncertainty_driver: Name of the measure that the uncertainty comes from; empty for none.
         xyxy: float32 (N, 4), rows (x_min, y_min, x_max, y_max) in pixels, clipped to the picture.
         confidence: float32 (N,). Range [0, 1].
         class_id: int32 (N,).
@@ -91,6 +92,7 @@ class DetectionResult:
     options: DetectOptions
     timing: Timing
     uncertainty: float | None
+    uncertainty_driver: str
     xyxy: NDArray[np.float32]
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int32]
@@ -120,6 +122,7 @@ class DetectionResult:
             "options": self.options,
             "timing": asdict(self.timing),
             "uncertainty": self.uncertainty,
+            "uncertainty_driver": self.uncertainty_driver,
         }
 
     def to_supervision(self) -> supervision.Detections:
@@ -187,6 +190,7 @@ def found(
             postprocess_ms=round(answer.timing.postprocess_ms, _DIGITS),
         ),
         uncertainty=round(answer.uncertainty, _DIGITS) if answer.HasField("uncertainty") else None,
+        uncertainty_driver=answer.uncertainty_driver,
         xyxy=np.array(boxes, np.float32).reshape(-1, 4),
         confidence=np.array([detection.confidence for detection in detections], np.float32),
         class_id=np.array([detection.class_id for detection in detections], np.int32),

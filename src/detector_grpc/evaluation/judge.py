@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector_grpc.evaluation.annotations import Annotations
+    from detector_grpc.coco import Annotations
     from detector_grpc.evaluation.target import Run
     from detector_grpc.vision.detections import Detections
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector_grpc.evaluation.annotations import Annotations
+    from detector_grpc.coco import Annotations
     from detector_grpc.vision.detections import Detections
 
 NOT_INSTALLED = "pycocotools is not installed: `pip install 'detector-grpc[evaluate]'`"

@@ -29,6 +29,8 @@ SCRAPE_TIMEOUT_S = 2.0
 
 SUMMED_GAUGES = frozenset(
     {
+        "active_learning_spool_bytes",
+        "active_learning_spool_samples",
         "data_drift_feature_evidence",  # as the next ones, of one process alone
         "data_drift_feature_ratio",
         "data_drift_groups",

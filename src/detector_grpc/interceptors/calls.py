@@ -89,5 +89,6 @@ class CallsInterceptor(AroundInterceptor):
             request_id if _REQUEST_ID.fullmatch(request_id) else f"{random.getrandbits(128):032x}",
             shadow=told.get(headers.SHADOW, ""),
             stream_id=told.get(headers.STREAM_ID, "")[: headers.MAX_STREAM_ID],
+            may_be_kept=told.get(headers.CAPTURE, "").lower() != headers.NOT_CAPTURED,
             copy_of=self._read_mark(told[headers.COPY_OF]) if headers.COPY_OF in told else "",
         )

@@ -77,6 +77,8 @@ def detect_response(
         options=options_message(result.options),
         timing=timing_message(result.timing),
         model_digest=model_digest,
+        uncertainty=result.uncertainty.score,
+        uncertainty_driver=result.uncertainty.driver,
     )
 
 

@@ -13,7 +13,7 @@ from detector_grpc.rpc import convert
 from detector_grpc.rpc.body import is_picture
 from detector_grpc.rpc.metadata import answered_by, deadline, pinned_version, rest_query, rest_version, routed_version
 from detector_grpc.rpc.pictures import Pictures, annotate_answer, detect_answer, predict_answer, standing
-from detector_grpc.rpc.predict_messages import for_rest, parse_rest
+from detector_grpc.rpc.predict_messages import for_rest, parse_rest, uncertainty_said
 from detector_grpc.rpc.stream import DetectStream
 from detector_grpc.rpc.stream_messages import parse, parse_config
 from detector_grpc.serving.outcome import CURRENT_CALL
@@ -75,29 +75,22 @@ class DetectorService(DetectorServiceServicer):
             picture.choose(request.model, request.version)
             parsed = convert.parse_detect(request)
             del request  # its copy of the picture is not needed while this call waits
-            return await self._with_version(picture.answer(parsed, detect_answer), context)
+            answer = await picture.answer(parsed, detect_answer)
+            await _say(context)
+            return answer
 
     # No coroutines of their own, which would hold the body while the call waits.
     def Predict(self, request: PredictRequest, context: Context) -> Awaitable[PredictResponse]:  # noqa: N802
         """See the contract."""
-        return self._with_version(self._answer_rest(request, context, predict_answer), context)
+        return self._answer_rest(request, context, predict_answer)
 
     def Annotate(self, request: AnnotateRequest, context: Context) -> Awaitable[HttpBody]:  # noqa: N802
         """See the contract."""
         # No answer is larger than a request may be, so whatever hands on the one can hand on the other.
         render = partial(annotate_answer, self._served.limits.max_frame_bytes)
-        return self._with_version(self._answer_rest(request, context, render), context, headers.PINNED_VERSION)
+        return self._answer_rest(request, context, render, headers.PINNED_VERSION)
 
-    @staticmethod
-    async def _with_version(answering: Awaitable[T], context: Context, *keys: str) -> T:
-        """Says which version has answered: under these keys, and where the gateway would name another."""
-        answer = await answering
-        version = CURRENT_CALL.get().version
-        if said := (*((key, version) for key in keys), *answered_by(context, version)):
-            await context.send_initial_metadata(said)
-        return answer
-
-    async def _answer_rest(self, request: RestRequest, context: Context, render: Render[T]) -> T:
+    async def _answer_rest(self, request: RestRequest, context: Context, render: Render[T], *version_keys: str) -> T:
         with self._pictures.observed(context) as picture:
             try:
                 said = rest_query(context), rest_version(context)
@@ -107,9 +100,12 @@ class DetectorService(DetectorServiceServicer):
                     asked = await asyncio.to_thread(parse_rest, request, *said)
                 del request
                 picture.choose(asked.model, asked.version)
-                return await picture.answer(asked.detect, render)
+                answer = await picture.answer(asked.detect, render)
             except InvalidRequest as error:
                 raise for_rest(error) from None
+            version = CURRENT_CALL.get().version
+            await _say(context, *((key, version) for key in version_keys), *uncertainty_said(picture.result))
+            return answer
 
     async def StreamDetect(  # noqa: N802
         self, received: AsyncIterator[bytes], context: Context
@@ -170,6 +166,12 @@ class DetectorService(DetectorServiceServicer):
             stream.drain()
         for patience in self._silent:
             patience.reschedule(asyncio.get_running_loop().time())
+
+
+async def _say(context: Context, *said: tuple[str, str]) -> None:
+    """Says what the answer has no fields for, and which version answers where the gateway would name another."""
+    if every := (*said, *answered_by(context, CURRENT_CALL.get().version)):
+        await context.send_initial_metadata(every)
 
 
 def _continued(resumption: Resumption, model: str, version: str) -> tuple[str, str]:

@@ -98,6 +98,12 @@ class Picture:
         )
         return answer
 
+    @property
+    def result(self) -> Result:
+        """What was found, once `answer` has returned."""
+        assert self._result is not None  # noqa: S101 - for mypy
+        return self._result
+
     def outcome(self, status: str, duration_s: float, error: BaseException | None) -> Outcome:
         """What became of it."""
         loaded = self._loaded

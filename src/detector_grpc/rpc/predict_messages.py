@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import cv2
 from google.api.httpbody_pb2 import HttpBody
 
+from detector_grpc import headers
 from detector_grpc._gen.detector.v1 import detection_pb2, predict_pb2
 from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.rpc import convert
@@ -99,6 +100,13 @@ def predict_response(
         image_shape=(height, width, 3),
         confidence_threshold=result.options.confidence_threshold,
     )
+
+
+def uncertainty_said(result: Result) -> tuple[tuple[str, str], ...]:
+    """What to say around an answer to a REST caller, which has no member for it, of how unsure the model was."""
+    score, driver = result.uncertainty.score, result.uncertainty.driver
+    said = ((headers.UNCERTAINTY, f"{score:.6f}"),)
+    return (*said, (headers.UNCERTAINTY_DRIVER, driver)) if driver else said
 
 
 def check_annotatable(image_wh: tuple[int, int]) -> None:

@@ -168,6 +168,8 @@ def detected(result: Result, class_names: Sequence[str]) -> stream_pb2.FrameDete
         detections=convert.detections(result, class_names),
         image_size=image_pb2.ImageSize(width=width, height=height),
         timing=convert.timing_message(result.timing),
+        uncertainty=result.uncertainty.score,
+        uncertainty_driver=result.uncertainty.driver,
     )
 
 

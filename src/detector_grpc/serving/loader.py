@@ -26,6 +26,7 @@ from detector_grpc.serving.memory import give_back
 from detector_grpc.serving.registry import ModelState, open_version
 from detector_grpc.serving.repository import check_names
 from detector_grpc.serving.warm_up import warm_up
+from detector_grpc.vision.uncertainty import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from detector_grpc.serving.registry import LoadedModel, ModelVersion, Registry
     from detector_grpc.serving.repository import Sources, Stamp, VersionSource
     from detector_grpc.serving.session import ModelFile
+    from detector_grpc.vision.uncertainty import Measures
 
 T = TypeVar("T")
 
@@ -51,6 +53,7 @@ class Loader:
         workers: Pictures that are looked at at once.
         until_unused: Waits until no call uses a LoadedModel.
         on_change: Awaited after every change of the registry.
+        measures: How unsure a model is.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Loader:
         workers: int,
         until_unused: Callable[[LoadedModel], Awaitable[None]],
         on_change: Callable[[], Awaitable[None]],
+        measures: Measures = DEFAULT_MEASURES,
     ) -> None:
         self._registry = registry
         self._sources = sources
@@ -70,6 +74,7 @@ class Loader:
         self._workers = workers
         self._until_unused = until_unused
         self._on_change = on_change
+        self._measures = measures
         self._orders: set[asyncio.Task[Any]] = set()
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._closed = False
@@ -212,7 +217,7 @@ class Loader:
             return None
         with contextlib.ExitStack() as always, contextlib.ExitStack() as failed:
             always.callback(give_back)
-            loaded = open_version(source, self._open_file, self._max_pixels)
+            loaded = open_version(source, self._open_file, self._max_pixels, self._measures)
             failed.callback(loaded.pipeline.close)
             if source.stamp() != stamp:
                 raise ModelInvalid(

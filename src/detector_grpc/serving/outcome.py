@@ -34,6 +34,7 @@ class Call:
         shadow: Version that is to get a copy of the call; empty for none.
         copy_of: Id of the request that this one is a copy of; empty where it is none. Copies are not observed.
         stream_id: Name that the caller gave to the stream of pictures that this one is of; empty for none.
+        may_be_kept: Whether its caller lets its pictures be kept for people to label.
         observed: Whether an Outcome told of the call as a whole.
         reason: Name of the error that it ended with, see `errors`; empty where it ended with none of those.
         frames: Of a stream, how many frames there were by what became of them; see `frame_outcome`.
@@ -47,6 +48,7 @@ class Call:
     shadow: str = ""
     copy_of: str = ""
     stream_id: str = ""
+    may_be_kept: bool = True
     observed: bool = False
     reason: str = ""
     frames: Counter[str] = field(default_factory=Counter)

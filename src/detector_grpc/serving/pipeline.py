@@ -14,6 +14,7 @@ from detector_grpc.vision.detections import Detections
 from detector_grpc.vision.heads import HEADS
 from detector_grpc.vision.nms import suppress
 from detector_grpc.vision.sample import sample
+from detector_grpc.vision.uncertainty import DEFAULT_MEASURES, MOST_CANDIDATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from detector_grpc.serving.session import Session
     from detector_grpc.serving.spec import ModelSpec
     from detector_grpc.vision.decode import PixelFormat, StoredPicture
+    from detector_grpc.vision.heads.head import Candidates
     from detector_grpc.vision.sample import PictureSample
+    from detector_grpc.vision.uncertainty import Measures, Uncertainty
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Result:
         image_wh: Size of the picture whose pixels the boxes are in.
         options: The options that were used.
         timing: Where the time went.
+        uncertainty: How unsure the model was of the picture.
         sample: A little of the picture, where somebody wanted it.
     """
 
@@ -95,6 +99,7 @@ class Result:
     image_wh: tuple[int, int]
     options: DetectOptions
     timing: Timing
+    uncertainty: Uncertainty
     sample: PictureSample | None = field(default=None, repr=False)
 
 
@@ -105,13 +110,18 @@ class Pipeline:
         spec: What the model is.
         session: The model, taking `spec.input`.
         max_pixels: Largest width * height of a picture.
+        measures: How unsure the model is.
     """
 
-    def __init__(self, spec: ModelSpec, session: Session, max_pixels: int) -> None:
+    def __init__(
+        self, spec: ModelSpec, session: Session, max_pixels: int, measures: Measures = DEFAULT_MEASURES
+    ) -> None:
         self._spec = spec
         self._session = session
         self._head = HEADS[spec.layout.head]
         self._max_pixels = max_pixels
+        self._measures = measures
+        self._own_thresholds = spec.options.thresholds(spec.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -158,7 +168,7 @@ class Pipeline:
         preprocessed = time.perf_counter()
         outputs = self._session.run(feeds, self._spec.layout.outputs)
         inferred = time.perf_counter()
-        kept = self._detections(outputs, options)
+        kept, uncertainty = self._read(outputs, options)
         boxes = _in_source(letterbox.to_image(kept.xyxy), picture.image_wh, source_wh)
         return Result(
             Detections(boxes, kept.confidence, kept.class_id),
@@ -171,6 +181,7 @@ class Pipeline:
                 inferred - preprocessed,
                 time.perf_counter() - inferred,
             ),
+            uncertainty,
             kept_pixels,
         )
 
@@ -187,21 +198,33 @@ class Pipeline:
         """Frees the model; no picture may be under way."""
         self._session.close()
 
-    def _detections(self, outputs: Sequence[NDArray[Any]], options: DetectOptions) -> Detections:
-        """Model px, most confident first."""
+    def _read(self, outputs: Sequence[NDArray[Any]], options: DetectOptions) -> tuple[Detections, Uncertainty]:
+        """What is there, in model px, most confident first, and how unsure the model is."""
         layout = self._spec.layout
         arrays = [output[0].astype(np.float32, copy=False) for output in outputs]
+        thresholds = options.thresholds(self._spec.class_names)
         with np.errstate(all="ignore"):  # a model may answer anything; what is no number is left out
             candidates = self._head.decode(
                 [arrays[0].T] if layout.rows_last else arrays,
-                options.thresholds(self._spec.class_names),
+                thresholds,
                 self._spec.input.hw,
                 multi_label=options.multi_label,
+                doubtful=MOST_CANDIDATES,
             )
+            # A version is as unsure whatever confidence its caller asks for, but of no classes that he does not want.
+            own = self._own_thresholds
+            if options.classes:
+                own = np.where(np.isinf(thresholds), thresholds, own)
+            uncertainty = self._measures(candidates, own)
+        return self._chosen(candidates, thresholds, options), uncertainty
+
+    def _chosen(self, candidates: Candidates, thresholds: NDArray[np.float32], options: DetectOptions) -> Detections:
+        boxes = candidates.boxes
+        found = boxes.take(np.flatnonzero(boxes.confidence >= thresholds[boxes.class_id]))
         if self._head.suppressed:
-            return candidates.best(options.max_detections)
+            return found.best(options.max_detections)
         return suppress(
-            candidates,
+            found,
             options.iou_threshold,
             class_agnostic=options.class_agnostic_nms,
             max_detections=options.max_detections,

@@ -12,6 +12,7 @@ from detector_grpc.serving import golden
 from detector_grpc.serving.manifest import read_manifest
 from detector_grpc.serving.pipeline import Pipeline
 from detector_grpc.serving.spec import ModelSpec, resolve
+from detector_grpc.vision.uncertainty import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from detector_grpc.serving.repository import Stamp, VersionSource
     from detector_grpc.serving.session import ModelFile, Signature
+    from detector_grpc.vision.uncertainty import Measures
 
 
 class ModelState(Enum):
@@ -164,13 +166,18 @@ class Registry:
             self._models.add(version.model)
 
 
-def open_version(source: VersionSource, open_file: Callable[[Path], ModelFile], max_pixels: int) -> LoadedModel:
+def open_version(
+    source: VersionSource,
+    open_file: Callable[[Path], ModelFile],
+    max_pixels: int,
+    measures: Measures = DEFAULT_MEASURES,
+) -> LoadedModel:
     """Reads a version, and lets it through the golden gate; blocking.
 
     Raises:
         ModelInvalid: It cannot be served, or does not reproduce its golden pictures.
     """
-    loaded = read_version(source, open_file, max_pixels)
+    loaded = read_version(source, open_file, max_pixels, measures)
     with ExitStack() as failed:
         failed.callback(loaded.pipeline.close)
         golden.check(source.golden_path, loaded.pipeline)
@@ -178,7 +185,12 @@ def open_version(source: VersionSource, open_file: Callable[[Path], ModelFile], 
     return loaded
 
 
-def read_version(source: VersionSource, open_file: Callable[[Path], ModelFile], max_pixels: int) -> LoadedModel:
+def read_version(
+    source: VersionSource,
+    open_file: Callable[[Path], ModelFile],
+    max_pixels: int,
+    measures: Measures = DEFAULT_MEASURES,
+) -> LoadedModel:
     """Reads a version and concludes what it is; blocking.
 
     Raises:
@@ -192,4 +204,4 @@ def read_version(source: VersionSource, open_file: Callable[[Path], ModelFile], 
             spec = resolve(manifest, file)
         except ModelInvalid as error:
             raise ModelInvalid(f"{source.path}: {error.message}") from error
-    return LoadedModel(spec, file.signature, Pipeline(spec, file.taking(spec.input), max_pixels))
+    return LoadedModel(spec, file.signature, Pipeline(spec, file.taking(spec.input), max_pixels, measures))

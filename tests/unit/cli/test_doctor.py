@@ -140,3 +140,23 @@ def test_doors_that_are_open_to_anybody_are_a_warning_that_names_them() -> None:
     assert exit_code == 0
     assert findings["callers"]["verdict"] == "warning"
     assert "127.0.0.1 or 127.0.0.2" in findings["callers"]["detail"]
+
+
+def test_it_says_where_samples_are_kept_or_why_not(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    kept = {
+        flags: examine("--demo", *flags.split())[1]["samples"]
+        for flags in (
+            "--capture-sink off",
+            f"--capture-state {tmp_path}/new",
+            f"--capture-sink s3 --capture-state {tmp_path} --capture-s3-endpoint http://127.0.0.1:9",
+            "--capture-sink s3 --capture-s3-endpoint nowhere",
+        )
+    }
+    off, folder, away, nonsense = kept.values()
+
+    assert (off["verdict"], off["detail"]) == ("ok", "none are kept (DETECTOR_CAPTURE_SINK)")
+    assert folder["detail"] == f"kept in {tmp_path}/new until they are in {tmp_path}/new/samples"
+    assert away["verdict"] == "warning"
+    assert nonsense["verdict"] == "fault"
+    assert not (tmp_path / "new").exists()

@@ -36,6 +36,7 @@ def answer(detections: int = 2, uncertainty: float | None = None) -> detector_se
         timing=detection_pb2.Timing(queue_ms=0.1, decode_ms=1.5, preprocess_ms=2, inference_ms=3, postprocess_ms=4),
         model_digest="sha256:00",
         uncertainty=uncertainty,
+        uncertainty_driver="margin",
     )
 
 
@@ -68,7 +69,7 @@ def test_everything_else_of_the_answer_is_there() -> None:
     assert (result.request_id, result.model, result.version, result.model_digest) == ("r-1", "codes", "v1", "sha256:00")
     assert result.image_wh == (640, 480)
     assert result.timing == Timing(0.1, 1.5, 2.0, 3.0, 4.0)
-    assert result.uncertainty == 0.0
+    assert (result.uncertainty, result.uncertainty_driver) == (0.0, "margin")
     assert result.options["class_agnostic_nms"] is True
     assert result.options["confidence_threshold"] == 0.3
 

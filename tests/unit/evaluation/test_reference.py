@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from support.scenes import detections, perfect, true_box
 
+from detector_grpc.coco import Annotations
 from detector_grpc.errors import SetupInvalid
-from detector_grpc.evaluation.annotations import Annotations
 from detector_grpc.evaluation.reference import confusion, evaluate, import_pycocotools
 
 PICTURES = {0: "a.png", 5: "b.png"}

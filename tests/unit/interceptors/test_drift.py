@@ -18,6 +18,7 @@ from detector_grpc.serving.outcome import Call, Outcome
 from detector_grpc.serving.pipeline import Result, Timing
 from detector_grpc.vision.detections import Detections
 from detector_grpc.vision.sample import sample
+from detector_grpc.vision.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,7 +82,14 @@ def call(version: str = "v1", **fields: str) -> Call:
 
 def outcome(*, sampled: bool = True, of: Call | None = None) -> Outcome:
     found = Detections(np.array([[0, 0, 40, 30]], np.float32), np.ones(1, np.float32), np.array([1], np.int32))
-    result = Result(found, (80, 60), DetectOptions(), Timing(0, 0, 0, 0, 0), sample(IMAGE) if sampled else None)
+    result = Result(
+        found,
+        (80, 60),
+        DetectOptions(),
+        Timing(0, 0, 0, 0, 0),
+        Uncertainty(0.0, ""),
+        sample(IMAGE) if sampled else None,
+    )
     return Outcome(of or call(), "ok", 0.5, None, result, "sha256:1", ("car", "bus"))
 
 

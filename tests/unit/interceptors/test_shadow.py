@@ -15,6 +15,7 @@ from detector_grpc.serving.outcome import Call, Outcome
 from detector_grpc.serving.pipeline import EncodedImage, PictureRequest, Result, Timing
 from detector_grpc.vision.agreement import Labelled
 from detector_grpc.vision.detections import Detections
+from detector_grpc.vision.uncertainty import Uncertainty
 
 TIMEOUT_S = 20
 LABELS = {"model": "m", "version": "v1", "shadow": "v2"}
@@ -61,7 +62,7 @@ class Sender:
 def outcome(size_bytes: int = 10, shadow: str = "v2", frame_id: int | None = None, digest: str = "sha256:1") -> Outcome:
     request = PictureRequest(EncodedImage(bytes(size_bytes)), None, RequestedOptions(confidence_threshold=0.3))
     found = Detections(np.array([[0, 0, 10, 9]], np.float32), np.ones(1, np.float32), np.array([1], np.int32))
-    result = Result(found, (64, 64), DetectOptions(), Timing(0.5, 0.001, 0.002, 0.01, 0.007))
+    result = Result(found, (64, 64), DetectOptions(), Timing(0.5, 0.001, 0.002, 0.01, 0.007), Uncertainty(0.0, ""))
     call = Call("/Detect", "id-1", model="m", version="v1", shadow=shadow)
     return Outcome(call, "ok", 0.5, request, result, digest, ("car", "bus"), frame_id=frame_id)
 

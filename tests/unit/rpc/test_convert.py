@@ -20,6 +20,7 @@ from detector_grpc.serving.registry import LoadedModel, ModelState, ModelVersion
 from detector_grpc.serving.repository import stored
 from detector_grpc.serving.spec import ModelSpec
 from detector_grpc.vision.detections import Detections
+from detector_grpc.vision.uncertainty import Uncertainty
 
 ENCODED = image_pb2.Image(encoded=b"picture")
 
@@ -161,7 +162,7 @@ def test_a_response_says_everything() -> None:
         np.array([1, 0], np.int32),
     )
     options = DetectOptions(0.25, 0.5, True, True, 7, {"car": 0.75}, ("car", "bus"))  # noqa: FBT003 - in order of fields
-    result = Result(found, (20, 10), options, Timing(0.001, 0.002, 0.003, 0.004, 0.005))
+    result = Result(found, (20, 10), options, Timing(0.001, 0.002, 0.003, 0.004, 0.005), Uncertainty(0.25, "margin"))
     response = convert.detect_response(
         result, ("car", "bus"), request_id="id-1", model="yolo", version="v1", model_digest="sha256:0"
     )
@@ -184,11 +185,12 @@ def test_a_response_says_everything() -> None:
     timing = response.timing
     milliseconds = [timing.queue_ms, timing.decode_ms, timing.preprocess_ms, timing.inference_ms, timing.postprocess_ms]
     assert milliseconds == pytest.approx([1, 2, 3, 4, 5])
+    assert (response.uncertainty, response.uncertainty_driver) == (0.25, "margin")
 
 
 def test_options_that_are_sent_back_as_they_came_mean_the_same() -> None:
     used = DetectOptions(0.25, 0.5, True, False, 7, {"car": 0.75}, ("car",))  # noqa: FBT003 - in order of fields
-    result = Result(Detections.empty(), (1, 1), used, Timing(0, 0, 0, 0, 0))
+    result = Result(Detections.empty(), (1, 1), used, Timing(0, 0, 0, 0, 0), Uncertainty(0.0, ""))
     answer = convert.detect_response(result, ("car",), request_id="", model="", version="", model_digest="")
     again = convert.parse_detect(detector_service_pb2.DetectRequest(image=ENCODED, options=answer.options))
     assert again.options.over(DetectOptions(), ("car",)) == used

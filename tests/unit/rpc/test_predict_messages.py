@@ -21,6 +21,7 @@ from detector_grpc.rpc.predict_messages import annotated, check_annotatable, for
 from detector_grpc.serving.options import DetectOptions, RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage, Result, Timing
 from detector_grpc.vision.detections import Detections
+from detector_grpc.vision.uncertainty import Uncertainty
 
 BODY = HttpBody(content_type="image/png", data=b"picture")
 NAMES = ("car", "bus")
@@ -34,6 +35,7 @@ RESULT = Result(
     (64, 48),
     DetectOptions(confidence_threshold=0.375),
     Timing(1.0, 2.0, 3.0, 0.0625, 5.0),
+    Uncertainty(0.25, "margin"),
 )
 
 

@@ -13,6 +13,7 @@ from detector_grpc.serving.options import DetectOptions, RequestedOptions
 from detector_grpc.serving.pipeline import Pipeline, RawImage
 from detector_grpc.serving.session import TensorInfo
 from detector_grpc.serving.spec import ModelSpec
+from detector_grpc.vision.uncertainty import Measures
 
 WIDTH, HEIGHT = 128, 64
 CORNERS = Layout("xyxy", ("output0",))
@@ -149,3 +150,42 @@ def test_what_the_model_has_suppressed_itself_is_not_suppressed_again() -> None:
     result = pipeline(session, layout=layout).detect(PICTURE, RequestedOptions(max_detections=2))
     np.testing.assert_allclose(result.detections.confidence, [0.9, 0.7])
     assert len(pipeline(seeing(*rows)).detect(PICTURE, RequestedOptions()).detections) == 1
+
+
+SURE, DOUBTFUL = (0, 20, 20, 40, 0.95, 0.0), (40, 20, 60, 40, 0.2, 0.1)
+
+
+def test_what_is_not_answered_makes_a_version_less_sure() -> None:
+    def uncertainty(*columns: tuple[float, ...]) -> float:
+        result = pipeline(seeing(*columns)).detect(PICTURE, RequestedOptions())
+        assert all(result.detections.confidence >= 0.25)
+        return result.uncertainty.score
+
+    assert uncertainty() == 0.0
+    assert uncertainty(DOUBTFUL) == pytest.approx(0.2)
+    assert uncertainty(SURE) == pytest.approx(0.05)
+    assert uncertainty(SURE, DOUBTFUL) == pytest.approx(1 - 0.95 / 1.2)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.25, 0.5, 0.99])
+def test_a_version_is_as_unsure_whatever_confidence_its_caller_asks_for(threshold: float) -> None:
+    version = pipeline(seeing(SURE, DOUBTFUL))
+    asked = version.detect(PICTURE, RequestedOptions(confidence_threshold=threshold))
+    assert asked.uncertainty == version.detect(PICTURE, RequestedOptions()).uncertainty
+
+
+def test_a_version_is_not_unsure_of_what_its_caller_does_not_want() -> None:
+    bus = (40, 20, 60, 40, 0.0, 0.3)
+    version = pipeline(seeing(SURE, bus))
+    cars = version.detect(PICTURE, RequestedOptions(classes=("car",)))
+    assert cars.uncertainty == pipeline(seeing(SURE)).detect(PICTURE, RequestedOptions()).uncertainty
+    assert version.detect(PICTURE, RequestedOptions(classes=("car", "bus"))).uncertainty.score > cars.uncertainty.score
+
+
+def test_how_unsure_a_version_is_is_a_matter_of_choice() -> None:
+    session = seeing((0, 20, 20, 40, 0.9, 0.45))
+    spec = ModelSpec(("car", "bus"), ImageInput("images", (64, 64)), CORNERS, DetectOptions())
+    chosen = Pipeline(spec, session, 10_000, Measures.of(["least_confidence", "margin"]))
+    uncertainty = chosen.detect(PICTURE, RequestedOptions()).uncertainty
+    assert (uncertainty.driver, uncertainty.score) == ("margin", pytest.approx(0.5))
+    assert uncertainty.measures == pytest.approx({"least_confidence": 0.1, "margin": 0.5})

@@ -11,6 +11,7 @@ import pytest
 from detector_grpc.vision.boxes import cxcywh_to_xyxy
 from detector_grpc.vision.heads import HEADS, HeadName
 from detector_grpc.vision.heads.dense import cells, grid
+from detector_grpc.vision.heads.head import FLOOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,7 +138,7 @@ def expected(
 
 
 def found(head: HeadName, outputs: list[np.ndarray], thresholds: object, *, multi_label: bool = False) -> Detections:
-    kept = HEADS[head].decode(outputs, np.asarray(thresholds, np.float32), INPUT_HW, multi_label=multi_label)
+    kept = HEADS[head].decode(outputs, np.asarray(thresholds, np.float32), INPUT_HW, multi_label=multi_label).boxes
     assert kept.xyxy.dtype == np.float32
     assert kept.confidence.dtype == np.float32
     assert kept.class_id.dtype == np.int32
@@ -270,3 +271,47 @@ def test_the_grid_has_the_finest_cells_first_row_by_row() -> None:
 def test_centre_and_size_become_corners() -> None:
     boxes = np.array([[100, 50, 20, 10], [0, 0, 1, 3]], np.float32)
     np.testing.assert_array_equal(cxcywh_to_xyxy(boxes), [[90, 45, 110, 55], [-0.5, -1.5, 0.5, 1.5]])
+
+
+@BOTH_WAYS
+@EVERY_HEAD
+def test_the_best_of_those_that_do_not_count_are_returned_as_well_when_asked(
+    head: HeadName, *, multi_label: bool
+) -> None:
+    for seed in range(5):
+        outputs = OUTPUTS[head](np.random.default_rng(seed))
+        thresholds = np.array([0.9, 0.8, np.inf], np.float32)
+        counting = rows_of(found(head, outputs, thresholds, multi_label=multi_label))
+        for most in (1, 7, 10_000):
+            boxes = HEADS[head].decode(outputs, thresholds, INPUT_HW, multi_label=multi_label, doubtful=most).boxes
+            counts = boxes.confidence >= thresholds[boxes.class_id]
+            assert rows_of(boxes.take(np.flatnonzero(counts))) == counting
+            doubtful = np.sort(boxes.confidence[~counts])[::-1]
+            assert (doubtful >= FLOOR).all()
+            best = sorted(
+                (
+                    max(scores)
+                    for _, scores in scored(head, outputs)
+                    if max(scores) >= FLOOR and not counts_for_any(scores, thresholds, multi_label=multi_label)
+                ),
+                reverse=True,
+            )
+            assert len(doubtful) >= 1
+            if head in {"yolov5", "yolox"} and most < len(best):
+                continue  # the most likely by objectness, which bounds the confidence, are looked at
+            np.testing.assert_allclose(doubtful, best[:most], rtol=1e-4)
+
+
+def counts_for_any(scores: list[float], thresholds: np.ndarray, *, multi_label: bool) -> bool:
+    reached = [score >= threshold for score, threshold in zip(scores, thresholds, strict=True)]
+    return any(reached) if multi_label else reached[scores.index(max(scores))]
+
+
+@EVERY_HEAD
+def test_the_second_best_class_of_a_box_is_known_where_the_model_tells_it(head: HeadName) -> None:
+    outputs = OUTPUTS[head](np.random.default_rng(0))
+    candidates = HEADS[head].decode(outputs, np.full(CLASSES, 0.3, np.float32), INPUT_HW, multi_label=False)
+    index = np.arange(len(candidates.boxes))
+    told = zip(candidates.boxes.confidence.tolist(), candidates.runners_up(index).tolist(), strict=True)
+    wanted = (sorted(scores)[:-3:-1] for _, scores in scored(head, outputs) if max(scores) >= 0.3)
+    np.testing.assert_allclose(sorted(told), sorted(wanted), rtol=1e-4, atol=1e-4)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector_grpc.vision.boxes import cxcywh_to_xyxy
-from detector_grpc.vision.heads.head import candidates, choose
+from detector_grpc.vision.heads.head import candidates, choose, possible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from detector_grpc.vision.detections import Detections
+    from detector_grpc.vision.heads.head import Candidates, Choice
 
 BOX_ROWS = 4
 
@@ -33,14 +33,15 @@ def cxcywh(
     input_hw: tuple[int, int],
     *,
     multi_label: bool,
-) -> Detections:
+    doubtful: int = 0,
+) -> Candidates:
     """Anchor-free layout of the usual YOLOv8, YOLOv9 and YOLO11 exports.
 
     Rows: centre x, centre y, width, height in model px, then one probability in [0, 1] per class. Else as `Decode`.
     """
     (output,) = outputs
-    index, confidence, class_id = choose(_scores(output, BOX_ROWS, thresholds), thresholds, multi_label=multi_label)
-    return candidates(cxcywh_to_xyxy(output[:BOX_ROWS, index].T), confidence, class_id)
+    choice = choose(_scores(output, BOX_ROWS, thresholds), thresholds, multi_label=multi_label, doubtful=doubtful)
+    return candidates(cxcywh_to_xyxy(output[:BOX_ROWS, choice.place].T), choice)
 
 
 def xyxy(
@@ -49,11 +50,12 @@ def xyxy(
     input_hw: tuple[int, int],
     *,
     multi_label: bool,
-) -> Detections:
+    doubtful: int = 0,
+) -> Candidates:
     """As `cxcywh`, with rows x_min, y_min, x_max, y_max: the layout of libreyolo's YOLOv9 exports."""
     (output,) = outputs
-    index, confidence, class_id = choose(_scores(output, BOX_ROWS, thresholds), thresholds, multi_label=multi_label)
-    return candidates(np.ascontiguousarray(output[:BOX_ROWS, index].T), confidence, class_id)
+    choice = choose(_scores(output, BOX_ROWS, thresholds), thresholds, multi_label=multi_label, doubtful=doubtful)
+    return candidates(np.ascontiguousarray(output[:BOX_ROWS, choice.place].T), choice)
 
 
 def yolov5(
@@ -62,15 +64,16 @@ def yolov5(
     input_hw: tuple[int, int],
     *,
     multi_label: bool,
-) -> Detections:
+    doubtful: int = 0,
+) -> Candidates:
     """Layout of YOLOv5 and YOLOv7 exports, and of YOLOX exports that decode in the graph.
 
     Rows: centre x, centre y, width, height in model px, objectness, then one probability per class given that there is
     an object; confidence is the product of the two. Else as `Decode`.
     """
     (output,) = outputs
-    near, confidence, class_id = _with_objectness(output, thresholds, multi_label=multi_label)
-    return candidates(cxcywh_to_xyxy(output[:BOX_ROWS, near].T), confidence, class_id)
+    choice = _with_objectness(output, thresholds, multi_label=multi_label, doubtful=doubtful)
+    return candidates(cxcywh_to_xyxy(output[:BOX_ROWS, choice.place].T), choice)
 
 
 def yolox(
@@ -79,18 +82,20 @@ def yolox(
     input_hw: tuple[int, int],
     *,
     multi_label: bool,
-) -> Detections:
+    doubtful: int = 0,
+) -> Candidates:
     """As `yolov5`, with boxes that are relative to the cells of the grid: the layout of the usual YOLOX exports.
 
     Source of the arithmetic: `demo_postprocess` of Megvii's YOLOX.
     """
     (output,) = outputs
-    near, confidence, class_id = _with_objectness(output, thresholds, multi_label=multi_label)
-    cell_xy, stride = grid(input_hw, output.shape[1])
-    boxes = output[:BOX_ROWS, near].T.copy()
-    boxes[:, :2] = (boxes[:, :2] + cell_xy[near]) * stride[near, None]
-    boxes[:, 2:] = np.exp(boxes[:, 2:]) * stride[near, None]
-    return candidates(cxcywh_to_xyxy(boxes), confidence, class_id)
+    choice = _with_objectness(output, thresholds, multi_label=multi_label, doubtful=doubtful)
+    cell_xy, strides = grid(input_hw, output.shape[1])
+    stride = strides[choice.place, None]
+    boxes = output[:BOX_ROWS, choice.place].T.copy()
+    boxes[:, :2] = (boxes[:, :2] + cell_xy[choice.place]) * stride
+    boxes[:, 2:] = np.exp(boxes[:, 2:]) * stride
+    return candidates(cxcywh_to_xyxy(boxes), choice)
 
 
 def cells(input_hw: tuple[int, int], strides: Sequence[int]) -> int:
@@ -117,10 +122,10 @@ def _scores(output: NDArray[np.float32], first: int, thresholds: NDArray[np.floa
 
 
 def _with_objectness(
-    output: NDArray[np.float32], thresholds: NDArray[np.float32], *, multi_label: bool
-) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp]]:
+    output: NDArray[np.float32], thresholds: NDArray[np.float32], *, multi_label: bool, doubtful: int
+) -> Choice:
     objectness = output[BOX_ROWS]
-    near = np.flatnonzero(objectness >= thresholds.min())  # no confidence is higher than its objectness
+    near = possible(objectness, thresholds, doubtful)  # no confidence is higher than its objectness
     scores = _scores(output, BOX_ROWS + 1, thresholds)[:, near] * objectness[near]
-    index, confidence, class_id = choose(scores, thresholds, multi_label=multi_label)
-    return near[index], confidence, class_id
+    choice = choose(scores, thresholds, multi_label=multi_label, doubtful=doubtful)
+    return choice._replace(place=near[choice.place])

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector_grpc.vision.boxes import cxcywh_to_xyxy
-from detector_grpc.vision.heads.head import candidates, choose
+from detector_grpc.vision.heads.head import Choice, candidates, choose, reached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from detector_grpc.vision.detections import Detections
+    from detector_grpc.vision.heads.head import Candidates
 
 
 def end_to_end(
@@ -23,14 +23,15 @@ def end_to_end(
     input_hw: tuple[int, int],
     *,
     multi_label: bool,
-) -> Detections:
+    doubtful: int = 0,
+) -> Candidates:
     """Layout of YOLOv10, YOLO26 and of libreyolo's `nms=True`; rows without an object have confidence 0.
 
     One array, rows first: x_min, y_min, x_max, y_max in model px, confidence, class_id, and what is not read. Else as
     `Decode`.
     """
     (output,) = outputs
-    return _labelled(output[:4].T, output[4], output[5], thresholds)
+    return _labelled(output[:4].T, output[4], output[5], thresholds, doubtful)
 
 
 def efficient_nms(
@@ -39,14 +40,15 @@ def efficient_nms(
     input_hw: tuple[int, int],
     *,
     multi_label: bool,
-) -> Detections:
+    doubtful: int = 0,
+) -> Candidates:
     """Layout of TensorRT's EfficientNMS plugin.
 
     Arrays: number of boxes (1,), boxes (K, 4) xyxy in model px, confidences (K,), class_ids (K,). Else as `Decode`.
     """
     count, boxes, confidence, class_id = outputs
     filled = np.arange(len(boxes)) < count.reshape(-1)[0]
-    return _labelled(boxes[filled], confidence[filled], class_id[filled], thresholds)
+    return _labelled(boxes[filled], confidence[filled], class_id[filled], thresholds, doubtful)
 
 
 def labels_boxes_scores(
@@ -55,13 +57,14 @@ def labels_boxes_scores(
     input_hw: tuple[int, int],
     *,
     multi_label: bool,
-) -> Detections:
+    doubtful: int = 0,
+) -> Candidates:
     """Layout of RT-DETR, D-FINE and DEIM exports with their post-processor.
 
     Arrays: class_ids (N,), boxes (N, 4) xyxy in model px, confidences (N,). Else as `Decode`.
     """
     class_id, boxes, confidence = outputs
-    return _labelled(boxes, confidence, class_id, thresholds)
+    return _labelled(boxes, confidence, class_id, thresholds, doubtful)
 
 
 def detr(
@@ -70,7 +73,8 @@ def detr(
     input_hw: tuple[int, int],
     *,
     multi_label: bool,
-) -> Detections:
+    doubtful: int = 0,
+) -> Candidates:
     """Layout of DETR-like exports without post-processor: RT-DETR of Transformers, RF-DETR.
 
     Arrays: boxes (N, 4), centre x, centre y, width, height as fractions of the input; logits (N, classes), of which the
@@ -78,7 +82,7 @@ def detr(
     """
     boxes, logits = outputs
     scores = np.float32(1) / (np.float32(1) + np.exp(-logits))
-    return _queries(boxes, scores, thresholds, input_hw, multi_label=multi_label)
+    return _queries(boxes, scores, thresholds, input_hw, multi_label=multi_label, doubtful=doubtful)
 
 
 def detr_softmax(
@@ -87,12 +91,13 @@ def detr_softmax(
     input_hw: tuple[int, int],
     *,
     multi_label: bool,
-) -> Detections:
+    doubtful: int = 0,
+) -> Candidates:
     """As `detr`, with logits (N, classes + 1) whose softmax is the confidence, the last for "no object": plain DETR."""
     boxes, logits = outputs
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores = (powers / powers.sum(axis=1, keepdims=True))[:, :-1]
-    return _queries(boxes, scores, thresholds, input_hw, multi_label=multi_label)
+    return _queries(boxes, scores, thresholds, input_hw, multi_label=multi_label, doubtful=doubtful)
 
 
 def _queries(
@@ -102,11 +107,12 @@ def _queries(
     input_hw: tuple[int, int],
     *,
     multi_label: bool,
-) -> Detections:
-    index, confidence, class_id = choose(scores.T, thresholds, multi_label=multi_label)
+    doubtful: int,
+) -> Candidates:
+    choice = choose(scores.T, thresholds, multi_label=multi_label, doubtful=doubtful)
     height, width = input_hw
     return candidates(
-        cxcywh_to_xyxy(boxes[index] * np.array([width, height, width, height], np.float32)), confidence, class_id
+        cxcywh_to_xyxy(boxes[choice.place] * np.array([width, height, width, height], np.float32)), choice
     )
 
 
@@ -115,9 +121,11 @@ def _labelled(
     confidence: NDArray[np.float32],
     class_id: NDArray[np.float32],
     thresholds: NDArray[np.float32],
-) -> Detections:
-    """Those boxes, each of one class, that reach the threshold of their class; confidence 0 marks unused rows."""
+    doubtful: int,
+) -> Candidates:
+    """What `Decode` is to return of boxes that have one class each; confidence 0 marks unused rows."""
     known = (class_id >= 0) & (class_id < len(thresholds)) & (confidence > 0)  # false for NaN, too
     boxes, confidence, class_ids = boxes[known], confidence[known], class_id[known].astype(np.intp)
-    reached = confidence >= thresholds[class_ids]
-    return candidates(boxes[reached], confidence[reached], class_ids[reached])
+    kept = reached(confidence, thresholds[class_ids], doubtful)
+    choice = Choice(kept, confidence[kept], class_ids[kept], np.arange(len(kept)), None)
+    return candidates(boxes[kept], choice)

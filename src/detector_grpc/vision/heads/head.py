@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +13,33 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+# Less confident boxes are background: dense heads have thousands of them in every picture.
+FLOOR = 0.05
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """N boxes that a head found.
+
+    Attributes:
+        boxes: They, in model px, in no particular order.
+        column: intp (N,), place of each in `scores`.
+        scores: float32 (number of classes, M), the confidence of every class; None where the model has told only one.
+    """
+
+    boxes: Detections
+    column: NDArray[np.intp]
+    scores: NDArray[np.float32] | None
+
+    def runners_up(self, index: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Highest confidence of another class for the boxes at `index`, integers (M,); 0 where only one was told."""
+        if self.scores is None:
+            return np.zeros(len(index), np.float32)
+        others = self.scores[:, self.column[index]]
+        others[self.boxes.class_id[index], np.arange(len(index))] = 0
+        best: NDArray[np.float32] = others.max(axis=0, initial=0)
+        return best
 
 
 class Decode(Protocol):
@@ -24,7 +52,8 @@ class Decode(Protocol):
         input_hw: tuple[int, int],
         *,
         multi_label: bool,
-    ) -> Detections:
+        doubtful: int = 0,
+    ) -> Candidates:
         """Finds candidates.
 
         Args:
@@ -34,10 +63,12 @@ class Decode(Protocol):
             input_hw: Size of the model's input, model px.
             multi_label: True: a box counts for every class whose threshold it reaches. False: only for its best class.
                 Where the model has chosen the class itself, this changes nothing.
+            doubtful: Most boxes to return beside those that count, for their best class: the most confident of those
+                that reach FLOOR, whatever their class.
 
         Returns:
-            Candidates in model px, in no particular order. Boxes that are not finite are left out; computing with what
-            is no number makes numpy warn, unless the caller has switched that off.
+            Candidates. Boxes that are not finite are left out; computing with what is no number makes numpy warn,
+            unless the caller has switched that off.
         """
 
 
@@ -54,26 +85,74 @@ class Head(NamedTuple):
     suppressed: bool
 
 
-def choose(
-    scores: NDArray[np.float32], thresholds: NDArray[np.float32], *, multi_label: bool
-) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp]]:
-    """Columns of scores, float32 (number of classes, N), that count, with their scores and classes."""
-    if multi_label:
-        class_id, index = np.nonzero(scores >= thresholds[:, None])
-        return index, scores[class_id, index], class_id
+class Choice(NamedTuple):
+    """N boxes that were chosen by their scores.
+
+    Attributes:
+        place: intp (N,), which boxes of the model.
+        confidence: float32 (N,).
+        class_id: intp (N,).
+        column: As Candidates.column.
+        scores: As Candidates.scores.
+    """
+
+    place: NDArray[np.intp]
+    confidence: NDArray[np.float32]
+    class_id: NDArray[np.intp]
+    column: NDArray[np.intp]
+    scores: NDArray[np.float32] | None
+
+
+def choose(scores: NDArray[np.float32], thresholds: NDArray[np.float32], *, multi_label: bool, doubtful: int) -> Choice:
+    """Columns of scores, float32 (number of classes, N), that `Decode` is to return."""
     best = scores.max(axis=0)
-    index = np.flatnonzero(best >= thresholds.min())
-    class_id = scores[:, index].argmax(axis=0)
-    confidence = best[index]
-    reached = confidence >= thresholds[class_id]
-    return index[reached], confidence[reached], class_id[reached]
+    near = possible(best, thresholds, doubtful)
+    looked_at = scores[:, near]
+    class_id = looked_at.argmax(axis=0)
+    column = np.arange(len(near))
+    if multi_label:
+        counts = looked_at >= thresholds[:, None]
+        hopeless = ~counts.any(axis=0)
+        counts[class_id[hopeless], column[hopeless]] = True
+        class_id, column = np.nonzero(counts)
+        confidence = looked_at[class_id, column]
+    else:
+        confidence = best[near]
+    kept = reached(confidence, thresholds[class_id], doubtful)
+    return Choice(near[column[kept]], confidence[kept], class_id[kept], column[kept], looked_at)
 
 
-def candidates(boxes: NDArray[np.float32], confidence: NDArray[np.float32], class_id: NDArray[np.intp]) -> Detections:
-    """Those of the boxes, xyxy (N, 4), that are finite, as are their confidences."""
+def possible(bound: NDArray[np.float32], thresholds: NDArray[np.float32], doubtful: int) -> NDArray[np.intp]:
+    """Which boxes `Decode` may have to return, by a bound of their confidences, float32 (N,)."""
+    return reached(bound, thresholds.min(), doubtful)
+
+
+def reached(
+    confidence: NDArray[np.float32], threshold: NDArray[np.float32] | np.float32, doubtful: int
+) -> NDArray[np.intp]:
+    """Places in `confidence` that reach the threshold, and of the others the best `doubtful` that reach FLOOR."""
+    if doubtful == 0:
+        return np.flatnonzero(confidence >= threshold)
+    near = np.flatnonzero(confidence >= np.minimum(threshold, np.float32(FLOOR)))
+    if len(near) <= doubtful:
+        return near
+    below = np.flatnonzero((confidence < threshold)[near])
+    if len(below) <= doubtful:
+        return near
+    worst = np.argpartition(confidence[near[below]], -doubtful)[:-doubtful]
+    return np.delete(near, below[worst])
+
+
+def candidates(boxes: NDArray[np.float32], choice: Choice) -> Candidates:
+    """The chosen ones of which the box, xyxy (N, 4), and the confidence are finite."""
+    confidence, class_id, column = choice.confidence, choice.class_id, choice.column
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(confidence)
     if not finite.all():
-        boxes, confidence, class_id = boxes[finite], confidence[finite], class_id[finite]
-    return Detections(
-        boxes.astype(np.float32, copy=False), confidence.astype(np.float32, copy=False), class_id.astype(np.int32)
+        boxes, confidence, class_id, column = boxes[finite], confidence[finite], class_id[finite], column[finite]
+    return Candidates(
+        Detections(
+            boxes.astype(np.float32, copy=False), confidence.astype(np.float32, copy=False), class_id.astype(np.int32)
+        ),
+        column,
+        choice.scores,
     )

@@ -27,7 +27,7 @@ class DetectRequest(_message.Message):
     def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., source_size: _Optional[_Union[_image_pb2.ImageSize, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., options: _Optional[_Union[_detection_pb2.DetectOptions, _Mapping]] = ...) -> None: ...
 
 class DetectResponse(_message.Message):
-    __slots__ = ("request_id", "model", "version", "detections", "image_size", "options", "timing", "model_digest", "uncertainty")
+    __slots__ = ("request_id", "model", "version", "detections", "image_size", "options", "timing", "model_digest", "uncertainty", "uncertainty_driver")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class DetectResponse(_message.Message):
     TIMING_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     UNCERTAINTY_FIELD_NUMBER: _ClassVar[int]
+    UNCERTAINTY_DRIVER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     version: str
@@ -46,4 +47,5 @@ class DetectResponse(_message.Message):
     timing: _detection_pb2.Timing
     model_digest: str
     uncertainty: float
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., detections: _Optional[_Iterable[_Union[_detection_pb2.Detection, _Mapping]]] = ..., image_size: _Optional[_Union[_image_pb2.ImageSize, _Mapping]] = ..., options: _Optional[_Union[_detection_pb2.DetectOptions, _Mapping]] = ..., timing: _Optional[_Union[_detection_pb2.Timing, _Mapping]] = ..., model_digest: _Optional[str] = ..., uncertainty: _Optional[float] = ...) -> None: ...
+    uncertainty_driver: str
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., detections: _Optional[_Iterable[_Union[_detection_pb2.Detection, _Mapping]]] = ..., image_size: _Optional[_Union[_image_pb2.ImageSize, _Mapping]] = ..., options: _Optional[_Union[_detection_pb2.DetectOptions, _Mapping]] = ..., timing: _Optional[_Union[_detection_pb2.Timing, _Mapping]] = ..., model_digest: _Optional[str] = ..., uncertainty: _Optional[float] = ..., uncertainty_driver: _Optional[str] = ...) -> None: ...

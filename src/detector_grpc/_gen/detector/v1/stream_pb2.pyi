@@ -140,16 +140,18 @@ class FrameResult(_message.Message):
     def __init__(self, frame_id: _Optional[int] = ..., capture_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., detections: _Optional[_Union[FrameDetections, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., age_ms: _Optional[float] = ...) -> None: ...
 
 class FrameDetections(_message.Message):
-    __slots__ = ("detections", "image_size", "timing", "uncertainty")
+    __slots__ = ("detections", "image_size", "timing", "uncertainty", "uncertainty_driver")
     DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     UNCERTAINTY_FIELD_NUMBER: _ClassVar[int]
+    UNCERTAINTY_DRIVER_FIELD_NUMBER: _ClassVar[int]
     detections: _containers.RepeatedCompositeFieldContainer[_detection_pb2.Detection]
     image_size: _image_pb2.ImageSize
     timing: _detection_pb2.Timing
     uncertainty: float
-    def __init__(self, detections: _Optional[_Iterable[_Union[_detection_pb2.Detection, _Mapping]]] = ..., image_size: _Optional[_Union[_image_pb2.ImageSize, _Mapping]] = ..., timing: _Optional[_Union[_detection_pb2.Timing, _Mapping]] = ..., uncertainty: _Optional[float] = ...) -> None: ...
+    uncertainty_driver: str
+    def __init__(self, detections: _Optional[_Iterable[_Union[_detection_pb2.Detection, _Mapping]]] = ..., image_size: _Optional[_Union[_image_pb2.ImageSize, _Mapping]] = ..., timing: _Optional[_Union[_detection_pb2.Timing, _Mapping]] = ..., uncertainty: _Optional[float] = ..., uncertainty_driver: _Optional[str] = ...) -> None: ...
 
 class Dropped(_message.Message):
     __slots__ = ("reason",)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.scenes import coco_json
 
+from detector_grpc.coco import MOST_FAULTS, TrueBox, read_annotations
 from detector_grpc.errors import SetupInvalid
-from detector_grpc.evaluation.annotations import MOST_FAULTS, TrueBox, read_annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable

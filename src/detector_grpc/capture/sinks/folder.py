@@ -1,0 +1,83 @@
+"""Samples in a folder of this machine, or one that is mounted."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+from typing import TYPE_CHECKING
+
+from detector_grpc.capture.files import UNFINISHED, make_folder, write_durably
+from detector_grpc.capture.sinks.sink import SinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_NAME_DIGITS = 12
+
+
+class FolderSink:
+    """A folder, which is made when something comes into it. See Sink.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self.name = f"folder-{hashlib.sha256(str(self._folder).encode()).hexdigest()[:_NAME_DIGITS]}"
+        self.place = str(self._folder)
+
+    def put(self, key: str, data: bytes, media_type: str, *, replace: bool = False) -> bool:  # noqa: ARG002
+        """See Sink."""
+        path = self._folder / key
+        with self._errors_told("write"):
+            if not replace and path.exists():
+                return False
+            make_folder(path.parent)
+            write_durably(path, data)
+        return True
+
+    def get(self, key: str) -> bytes:
+        """See Sink."""
+        with self._errors_told("read"):
+            return (self._folder / key).read_bytes()
+
+    def walk(self, prefix: str = "") -> Iterator[str]:
+        """See Sink."""
+        with self._errors_told("read"):
+            files = sorted(path for path in self._folder.rglob("*") if path.is_file())
+        for path in files:
+            key = path.relative_to(self._folder).as_posix()
+            if key.startswith(prefix) and not path.name.startswith(UNFINISHED):
+                yield key
+
+    def delete(self, key: str) -> None:
+        """See Sink; folders that have become empty go, too."""
+        path = self._folder / key
+        with self._errors_told("write"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            for parent in path.relative_to(self._folder).parents[:-1]:
+                (self._folder / parent).rmdir()
+
+    @contextlib.contextmanager
+    def _errors_told(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            fault, advice = disk_fault(error)
+            raise SinkError(fault, f"cannot {doing} samples in {self._folder}: {advice}") from error
+
+
+def disk_fault(error: OSError) -> tuple[str, str]:
+    """What is wrong with a disk: in a word for metrics, and in words that say what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk_full", "the disk is full; make room, or set DETECTOR_CAPTURE_STATE to another one"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "not_writable", (
+            f"{error.strerror}; set DETECTOR_CAPTURE_STATE to a folder that can be written, or "
+            "DETECTOR_CAPTURE_SINK=off"
+        )
+    return "disk", error.strerror or str(error)

@@ -1,0 +1,188 @@
+"""Samples in a bucket: in a store that checks signatures, and with all that S3 may answer."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+from support.s3 import BUCKET, Door, running_store, sink_at, use_credentials
+from support.samples import sample
+
+from detector_grpc.capture.erasure import Selection, erase, sidecars
+from detector_grpc.capture.sinks import s3
+from detector_grpc.capture.sinks.sink import SinkError, put_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from support.s3 import Store
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_credentials(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with running_store(tmp_path_factory.mktemp("store")) as store:
+        yield store
+
+
+def test_a_sample_comes_back_as_it_was_and_goes_when_it_is_erased(store: Store) -> None:
+    sink = sink_at(store.url, prefix="/cameras/")
+    one, other = sample(b"\x00\xff" * 100, stream_id="hall"), sample(b"other", stream_id="yard")
+    for each in (one, other):
+        assert put_sample(sink, each)
+
+    assert sink.get(one.sidecar.keys.picture) == one.picture
+    assert sorted(sidecars(sink, Selection()), key=lambda each: each.stream_id) == [one.sidecar, other.sidecar]
+    assert all(key.startswith("cameras/2026-03-01/m/v1/") for key in store.objects())
+    assert list(sink.walk("2026-03-02")) == []
+
+    assert [each.stream_id for each in erase(sink, Selection(stream_id="hall"))] == ["hall"]
+    assert set(sink.walk()) == set(other.sidecar.keys)
+    sink.delete("nothing/of/this/name")
+    list(erase(sink, Selection()))
+
+
+def fault_of(url: str, **place: str) -> SinkError:
+    with pytest.raises(SinkError) as caught:
+        put_sample(sink_at(url, **place), sample(b"one"))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("wrong", "bucket", "fault", "advice"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, BUCKET, "wrong_credentials", "belong to this endpoint"),
+        ({"AWS_ACCESS_KEY_ID": "NOBODY1234"}, BUCKET, "wrong_credentials", "belong to this endpoint"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, BUCKET, "no_credentials", "set AWS_ACCESS_KEY_ID"),
+        ({}, "absent", "no_bucket", "set S3_BUCKET_NAME"),
+    ],
+)
+def test_a_store_that_checks_says_what_is_wrong(
+    store: Store, monkeypatch: pytest.MonkeyPatch, wrong: Mapping[str, str], bucket: str, fault: str, advice: str
+) -> None:
+    use_credentials(monkeypatch, **wrong)
+
+    error = fault_of(store.url, bucket=bucket)
+
+    assert error.fault == fault
+    assert advice in error.advice
+
+
+def test_a_store_that_is_away_hangs_or_has_too_much_to_do(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_READ_TIMEOUT_S", 1)
+    door = Door(store.port)
+    faults = {}
+    for manner in ("refusing", "hanging", "busy"):
+        door.become(manner)
+        faults[manner] = fault_of(door.url).fault
+    door.close()
+
+    assert faults == {"refusing": "unreachable", "hanging": "timeout", "busy": "busy"}
+
+
+class Answers(ThreadingHTTPServer):
+    """Answers every request alike, and keeps the headers of all."""
+
+    def __init__(self, *answers: tuple[int, str]) -> None:
+        self.answers = list(answers)
+        self.headers: list[dict[str, str]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Answers
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.server.headers.append({key.lower(): value for key, value in self.headers.items()})
+        status, code = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
+        body = f"<Error><Code>{code}</Code><Message>m</Message><Region>eu-north-1</Region></Error>".encode() * bool(
+            code
+        )
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def answering(*answers: tuple[int, str]) -> Iterator[Answers]:
+    with Answers(*answers) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "fault", "advice"),
+    [
+        (403, "AccessDenied", "forbidden", "s3:PutObject"),
+        (403, "ExpiredToken", "wrong_credentials", "have not expired"),
+        (403, "RequestTimeTooSkewed", "clock", "NTP"),
+        (400, "AuthorizationHeaderMalformed", "wrong_region", "DETECTOR_CAPTURE_S3_REGION"),
+        (503, "SlowDown", "busy", "asked again"),
+        (500, "InternalError", "busy", "asked again"),
+        (400, "EntityTooLarge", "refused", "EntityTooLarge: m"),
+    ],
+)
+def test_what_s3_may_answer_is_told_in_words(status: int, code: str, fault: str, advice: str) -> None:
+    with answering((status, code)) as server:
+        error = fault_of(server.url)
+
+    assert error.fault == fault
+    assert advice in error.advice
+
+
+def test_an_object_that_is_there_stays() -> None:
+    with answering((412, "PreconditionFailed")) as server:
+        assert not put_sample(sink_at(server.url), sample(b"one"))
+        assert [each["if-none-match"] for each in server.headers] == ["*", "*"]
+
+
+def test_a_store_that_knows_no_conditions_is_asked_without() -> None:
+    with answering((501, "NotImplemented"), (200, "")) as server:
+        assert put_sample(sink_at(server.url), sample(b"one"))
+
+    assert ["if-none-match" in each for each in server.headers] == [True, False, False]
+
+
+def test_owner_encryption_and_digest_go_with_every_object() -> None:
+    with answering((200, "")) as server:
+        sink = sink_at(server.url, owner="123456789012", encryption="aws:kms", kms_key="key-1")
+        put_sample(sink, sample(b"one"))
+
+    for sent in server.headers:
+        assert sent["x-amz-expected-bucket-owner"] == "123456789012"
+        assert sent["x-amz-server-side-encryption"] == "aws:kms"
+        assert sent["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
+        assert sent["content-md5"]
+    assert [sent["content-type"] for sent in server.headers] == ["image/jpeg", "application/json"]
+
+
+def test_the_same_place_has_the_same_name_and_another_has_another() -> None:
+    at = "http://127.0.0.1:1"
+    names = [
+        sink_at(at).name,
+        sink_at(at, prefix="/").name,
+        sink_at(at, prefix="a").name,
+        sink_at(at, bucket="other").name,
+        sink_at("http://127.0.0.1:2").name,
+    ]
+
+    assert names[0] == names[1]
+    assert len(set(names)) == 4
