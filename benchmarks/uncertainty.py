@@ -2,11 +2,11 @@
 
 The error of a picture is 1 - F1 at IoU 0.5 of what the version answers at its own thresholds; a picture without objects
 of which nothing is answered has none. Each measure is compared with it by Spearman's rank correlation, and with what
-can be known of the answers alone: 1 - the least confidence among them. Intervals hold 95 of 100 drawings of the
-pictures. The last column is how often a picture with nothing but candidates below the threshold ranks above a blank
-one.
+can be known of the answers alone: 1 - the least confidence among them, and of an answer of nothing 0, or 1, by which
+every blank picture is as unsure as can be. Intervals hold 95 of 100 drawings of the pictures. The last column is how
+often a picture with nothing but candidates below the threshold ranks above a blank one.
 
-    python benchmarks/uncertainty.py --annotations voc100/annotations.json yolox_nano.onnx fastestdet.onnx
+    python benchmarks/uncertainty.py --annotations photos/annotations.json models/street/v1
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 2**30
 RESAMPLES = 5_000
 ANSWERED = "1 - least confidence answered"
+NOTHING = f"{ANSWERED}, 1 of nothing"
 
 
 class Looked(NamedTuple):
@@ -80,13 +81,13 @@ def look(annotations: Annotations, images: Path, model: Path) -> Looked:
     every = list(results.values())
     told = {name: np.array([each.uncertainty.measures[name] for each in every]) for name in MEASURES}
     nothing = np.array([len(each.detections) == 0 for each in every])
-    told[ANSWERED] = np.array([_least_confidence(each) for each in every])
+    told[ANSWERED], told[NOTHING] = (np.array([_least_confidence(each, of) for each in every]) for of in (0.0, 1.0))
     return Looked(_errors(annotations, found), told, nothing & (told["near_threshold"] > 0))
 
 
-def _least_confidence(result: Result) -> float:
+def _least_confidence(result: Result, of_nothing: float) -> float:
     confidence = result.detections.confidence
-    return 1 - float(confidence.min()) if len(confidence) else 0.0
+    return 1 - float(confidence.min()) if len(confidence) else of_nothing
 
 
 def _errors(annotations: Annotations, found: Mapping[int, Detections]) -> NDArray[np.float64]:
