@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import zxingcpp
+from geometry import corners, project, warp
+from textures import clouds
 from zxingcpp import BarcodeFormat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Matrix = NDArray[Any]  # a homography, 3 x 3
     Colour = tuple[int, int, int]  # blue, green, red: 0 to 255
 
 
@@ -43,32 +44,6 @@ SYMBOLOGIES: dict[str, tuple[str, BarcodeFormat, dict[str, Any]]] = {
     "ean-13": ("linear_barcode", BarcodeFormat.EAN13, {}),
     "code 128": ("linear_barcode", BarcodeFormat.Code128, {}),
 }
-
-
-def corners(x1: float, y1: float, x2: float, y2: float) -> NDArray[np.float32]:
-    """Return the corners of a box, clockwise from the top left, as float32 [4, 2]."""
-    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)
-
-
-def project(points: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float32]:
-    """Move points, float32 [n, 2], by a 3 x 3 homography."""
-    return np.asarray(cv2.perspectiveTransform(points[None], matrix)[0], np.float32)
-
-
-def warp(image: NDArray[Any], matrix: Matrix, width: int, height: int) -> NDArray[Any]:
-    """Warp an image by a homography between positions where (0, 0) is the outer corner of the first pixel."""
-    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # OpenCV puts (0, 0) into the middle of that pixel
-    shifted = np.linalg.inv(half) @ matrix @ half
-    return cv2.warpPerspective(image, shifted, (width, height), flags=cv2.INTER_LINEAR)
-
-
-def clouds(rng: np.random.Generator, width: int, height: int, across: int, down: int) -> NDArray[np.float32]:
-    """Return smooth noise, float32 [height, width] in 0 to 1, with `across` x `down` blobs and finer ones on top."""
-    total = np.zeros((height, width), np.float32)
-    for octave in range(4):
-        grid = rng.random((min(down << octave, height), min(across << octave, width)), dtype=np.float32)
-        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * np.float32(0.55**octave)
-    return np.asarray((total - total.min()) / np.ptp(total), np.float32)
 
 
 @dataclass
