@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from detector_grpc.evaluation.annotations import read_annotations
 from rich.console import Console
 from rich.table import Table
 
+from detector_grpc.coco import read_annotations
 from detector_grpc.evaluation.judge import judge
 from detector_grpc.evaluation.report import Setting, Skipped
 from detector_grpc.evaluation.target import OfflineTarget, look_at_all
@@ -30,8 +30,7 @@ from detector_grpc.serving.session import OnnxFile, OnnxSession
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from detector_grpc.evaluation.annotations import Annotations
-
+    from detector_grpc.coco import Annotations
     from detector_grpc.evaluation.report import Report
     from detector_grpc.evaluation.target import Run
 

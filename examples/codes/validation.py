@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
-from detector_grpc.evaluation.annotations import read_annotations
 
+from detector_grpc.coco import read_annotations
 from detector_grpc.evaluation.reference import evaluate
 from detector_grpc.vision.detections import Detections
 from detector_grpc.vision.nms import suppress
