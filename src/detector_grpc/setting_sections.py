@@ -150,7 +150,7 @@ class LimitsSettings(Section):
     max_wait_s: Seconds = Field(
         5.0,
         ge=0,
-        description="Seconds that a picture without a deadline may be expected to wait for a worker.",
+        description="Seconds that a picture may be expected to wait for a worker, however late its deadline is.",
     )
     max_requests: int = Field(
         512, ge=1, le=100_000, description="Detection calls at once, in whatever state, without streams."

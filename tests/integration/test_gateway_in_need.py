@@ -67,6 +67,21 @@ def test_more_calls_than_may_wait(slow: Gateway) -> None:
     assert int(answer.headers["retry-after"]) >= 1
 
 
+def test_more_calls_than_are_done_in_the_longest_wait(tmp_path: Path, half_second: int) -> None:
+    repository = tiny_repository(tmp_path / "models", cost=half_second)
+    limits = {"limits_max_wait_s": 0, "runtime_workers": 1}
+    with running_gateway(tmp_path, repository=repository, **limits) as gateway, connected(gateway.address) as client:
+        client.detect(REQUEST, timeout_s=None)  # a server that knows nothing yet refuses nothing
+        taken, refused = (client.start_detect(REQUEST, timeout_s=None) for _ in range(2))
+
+        wait_until(refused.done, "the second to be refused")
+        answer = post(gateway, "/predict", "image/png", PICTURE)
+
+        assert refused.code().name == "RESOURCE_EXHAUSTED"
+        assert (answer.status, answer.detail("ErrorInfo")["reason"]) == (429, "WOULD_BE_LATE")
+        assert len(taken.result().detections) == 1
+
+
 def test_no_server(tmp_path: Path) -> None:
     with running_gateway(tmp_path) as gateway:
         gateway.servers[0].send(signal.SIGKILL)

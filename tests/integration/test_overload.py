@@ -142,11 +142,14 @@ class TestDeadlines:
             assert model_runs(server, client) == 2
             assert given_up_total(server) == 3
 
-    def test_that_are_not_given_leave_the_longest_wait(self, tmp_path: Path, half_second: int) -> None:
+    @pytest.mark.parametrize("timeout_s", [None, 60])
+    def test_that_are_not_given_or_late_leave_the_longest_wait(
+        self, tmp_path: Path, half_second: int, timeout_s: float | None
+    ) -> None:
         tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=half_second)
         with loaded(tmp_path, runtime_workers=1, limits_max_wait_s=0) as (_, client):
             client.detect(REQUEST)
-            taken, refused = (client.start_detect(REQUEST, timeout_s=None) for _ in range(2))
+            taken, refused = (client.start_detect(REQUEST, timeout_s=timeout_s) for _ in range(2))
 
             error = failure(refused.result)
 

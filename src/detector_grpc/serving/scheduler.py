@@ -78,7 +78,7 @@ class Scheduler:
         workers: Most jobs of one priority that run at once.
         max_queue: Most jobs of one flow and priority that may wait.
         clock: Seconds, monotonic; the clock that deadlines are told in.
-        max_wait_s: Seconds that a job without a deadline may be expected to wait.
+        max_wait_s: Seconds that a job may be expected to wait, however late its deadline is.
         answer_s: Seconds that are kept of a deadline for the way of the answer to who waits for it.
 
     Attributes:
@@ -127,7 +127,7 @@ class Scheduler:
 
         Raises:
             QueueFull: Too many jobs of the flow wait.
-            WouldBeLate: It would be done after its deadline, or, without one, would wait too long.
+            WouldBeLate: It would be done after its deadline, or would wait too long.
         """
         if self._closed or self._is_free(priority):
             return
@@ -135,8 +135,9 @@ class Scheduler:
         if self._waiting[priority].waiting(flow) >= self._max_queue:
             self.shed["queue_full"] += 1
             raise QueueFull(self._max_queue, wait_s)
-        done_at = self._clock() + done_s + self._answer_s
-        late_s = wait_s - self._max_wait_s if deadline is None else done_at - deadline
+        late_s = wait_s - self._max_wait_s
+        if deadline is not None:
+            late_s = max(late_s, self._clock() + done_s + self._answer_s - deadline)
         if late_s > 0:
             self.shed["would_be_late"] += 1
             raise WouldBeLate(wait_s, wait_s - late_s)
@@ -192,7 +193,7 @@ class Scheduler:
         now, future = self._clock(), asyncio.get_running_loop().create_future()
         job = _Job(choose, future, now, deadline, priority, uses, waited=not self._is_free(priority))
         self._unfinished.add(job)
-        self._waiting[priority].append(job, flow, now + self._max_wait_s if deadline is None else deadline)
+        self._waiting[priority].append(job, flow, min(now + self._max_wait_s, inf if deadline is None else deadline))
         self._fill()
         try:
             return await job.future

@@ -324,16 +324,20 @@ class TestAdmission:
         assert not any(isinstance(result, BaseException) for result in await ended(*queued))
         await scheduler.close()
 
-    async def test_without_a_deadline_goes_by_the_longest_wait(self) -> None:
+    @pytest.mark.parametrize("time_left_s", [None, 60])
+    async def test_without_a_deadline_or_with_a_late_one_goes_by_the_longest_wait(
+        self, time_left_s: float | None
+    ) -> None:
         clock = Clock()
         scheduler = Scheduler(1, 10, clock, max_wait_s=2)
         await taught(scheduler, clock, 1)
+        deadline = None if time_left_s is None else clock.now + time_left_s
         async with busy(scheduler):
             queued = await waiting(scheduler, opened())
-            scheduler.check(("calls",), Priority.INTERACTIVE, None)
+            scheduler.check(("calls",), Priority.INTERACTIVE, deadline)
             queued += await waiting(scheduler, opened())
             with pytest.raises(WouldBeLate) as caught:
-                scheduler.check(("calls",), Priority.INTERACTIVE, None)
+                scheduler.check(("calls",), Priority.INTERACTIVE, deadline)
             assert caught.value.retry_after_s == 1
         await ended(*queued)
         await scheduler.close()
@@ -381,7 +385,8 @@ class TestAdmission:
             tasks = [asyncio.create_task(ask(scheduler, named(name), due)) for name, due in names.items()]
             await turn()
         await ended(*tasks)
-        assert order == ["early", "early, too", "none", "late"]  # without a deadline: as if due at the longest wait
+        # Without a deadline, and with one beyond it, as if due at the longest wait: in the order of coming.
+        assert order == ["early", "early, too", "late", "none"]
         await scheduler.close()
 
 
