@@ -54,7 +54,8 @@ Every error has a canonical gRPC code, a sentence that says what was wrong, the 
 - `RetryInfo`, where the same request may succeed later;
 - `ResourceInfo`, where a model or version is meant.
 
-RESOURCE_EXHAUSTED is overload: wait as long as `RetryInfo` says. It is never UNAVAILABLE, which gateways retry at once.
+RESOURCE_EXHAUSTED is overload: wait as long as `RetryInfo` says (`retry_after_s` of the Python client's `CallFailed`).
+It is never UNAVAILABLE, which gateways retry at once.
 A request more than 1 MiB above the limit is refused by gRPC itself, with the same code and without details. What no row
 names is our fault: INTERNAL, and nothing but the request's id.
 
