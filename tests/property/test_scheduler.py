@@ -61,6 +61,7 @@ steps = st.lists(
         st.builds(Pass, st.integers(1, 3)),
         st.just(Turn()),
     ),
+    min_size=20,  # of lists without a least size most are too short for anybody to have to wait
     max_size=40,
 )
 
