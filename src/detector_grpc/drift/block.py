@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector_grpc.drift.features import OF_PICTURE
+from detector_grpc.drift.features import NAMES, OF_PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,6 +69,11 @@ class Block:
 def parts_of(blocks: Iterable[Block], index: int) -> list[NDArray[np.float32]]:
     """Numbers of one feature in each block that has it."""
     return [part for block in blocks if (part := block.feature(index)) is not None]
+
+
+def are_comparable(blocks: Sequence[Block]) -> bool:
+    """Whether others can be compared with them, if only in one feature."""
+    return any(len(parts_of(blocks, index)) >= MIN_PARTS for index in range(len(NAMES)))
 
 
 def total(mixes: Iterable[Mapping[str, int]]) -> Counter[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from detector_grpc.drift import files
-from detector_grpc.drift.block import MIN_PARTS, Block, parts_of
+from detector_grpc.drift.block import Block, are_comparable
 from detector_grpc.drift.features import NAMES, SCHEMA
 from detector_grpc.drift.observation import Watched
 from detector_grpc.drift.reference import MIN_BLOCKS, Reference, of_blocks
@@ -199,7 +199,7 @@ def check(blocks: Sequence[Block], needed: int) -> None:
             f"a reference has at most {MAX_OBSERVATIONS} observations in {MAX_BLOCKS} blocks, "
             f"there are {there} in {len(blocks)}"
         )
-    if all(len(parts_of(blocks, index)) < MIN_PARTS for index in range(len(NAMES))):
+    if not are_comparable(blocks):
         raise ReferenceInvalid("a reference needs numbers; in these blocks hardly any feature has some")
 
 

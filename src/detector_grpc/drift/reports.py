@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import sys
 import time
 from contextlib import suppress
@@ -30,6 +31,9 @@ EVIDENTLY = (sys.executable, "-P", "-m", "detector_grpc.drift.evidently_report")
 
 # It would tell its makers that it is used.
 _ENVIRONMENT = {"DO_NOT_TRACK": "1"}
+
+# It takes seconds of a processor that others may need sooner.
+_NICE = 10
 
 _LOOK_EVERY_S = 2.0
 _MAX_LOGGED = 2000
@@ -140,6 +144,7 @@ class Reports:
                 stderr=asyncio.subprocess.PIPE,
             )
             try:
+                os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
                 async with asyncio.timeout(self._timeout_s):
                     _, said = await process.communicate()
             except TimeoutError:

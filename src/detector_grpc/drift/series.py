@@ -6,7 +6,7 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from detector_grpc.drift.block import BLOCK, DAY_S, Block
+from detector_grpc.drift.block import BLOCK, DAY_S, Block, are_comparable
 from detector_grpc.drift.evidence import DriftState, Evidence
 from detector_grpc.drift.expectation import Deviation, Expectation
 from detector_grpc.drift.reference import Days, Reference, of_blocks
@@ -111,9 +111,11 @@ class Series:
         self.changed |= {STATE, REFERENCE}
         days = None
         if self.shape.learn_days_s and not (reference.daily or reference.timeless):
-            days = Days(now_s)
+            days = Days(reference.blocks[0].at_s)
             for block in reference.blocks:
+                days.cover(block.at_s)
                 days.add(block, self.shape.hourly, self._rng)
+            days.latest_s = now_s
         self._collect_for(days)
         self._become(DriftState.STABLE, now_s)
 
@@ -157,9 +159,9 @@ class Series:
         return self._expectation[1]
 
     def _learn(self, now_s: float) -> None:
-        if len(self.window) < self.shape.first:
-            return
         blocks = list(self.window)[-self.shape.first :]
+        if len(blocks) < self.shape.first or not are_comparable(blocks):
+            return
         source, timeless = f"first {of_blocks(blocks)} observations", not self.shape.learn_days_s
         self.use(Reference(blocks, source, now_s, timeless=timeless), now_s)
 

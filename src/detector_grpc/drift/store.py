@@ -188,7 +188,8 @@ def _connect(file: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(f"version {found} of its format")  # noqa: TRY301
         elif found > _FORMAT:
             raise SetupInvalid([f"{file} is of version {found} of its format, and this program reads {_FORMAT}"])  # noqa: TRY301
-        database.execute("SELECT count(*) FROM part").fetchone()
+        if (fault := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(fault)  # noqa: TRY301
     except BaseException:
         database.close()
         raise

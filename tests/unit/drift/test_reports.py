@@ -132,6 +132,14 @@ async def test_a_process_that_fails_is_said_and_begun_again_later(
     assert reports.state(V1)[1] == ""
 
 
+async def test_others_go_first(desk: Desk) -> None:
+    reports = desk.reports(python("import os; time.sleep(0.5); pathlib.Path(sys.argv[2]).write_text(str(os.nice(0)))"))
+
+    await reports.make_those_due()
+
+    assert int(await reports.page(V1)) == 10
+
+
 async def test_an_old_page_is_shown_and_said_to_be_old(desk: Desk) -> None:
     reports = desk.reports(WRITES)
     await reports.make_those_due()

@@ -41,6 +41,16 @@ def test_the_first_observations_become_the_reference(rng: np.random.Generator) -
     assert status(series, at_s).wanted == 0
 
 
+def test_what_says_nothing_teaches_nothing(rng: np.random.Generator) -> None:
+    series, silent = Series(SHAPE), observation(rng)._replace(values=np.full(21, np.nan, np.float32))
+
+    feed(series, [silent] * 1000)
+    assert series.state is DriftState.LEARNING
+
+    feed(series, observations(rng, 200))
+    assert series.state is DriftState.STABLE
+
+
 def test_a_change_is_told_in_words_and_so_is_its_end(rng: np.random.Generator, learned: Series) -> None:
     at_s = feed(learned, observations(rng, 60, brightness=50), NOON_S + 200)
 

@@ -270,6 +270,21 @@ def test_what_is_kept_can_be_broken(office: Office, rng: np.random.Generator, tm
     assert len(list(tmp_path.glob("*.kept-*"))) == 1
 
 
+def test_a_page_of_what_is_kept_can_be_broken(office: Office, rng: np.random.Generator, tmp_path: Path) -> None:
+    """What is broken in the middle of a file is found when the process starts, not when it is needed."""
+    office.take(observations(rng, 240, "hall"))
+    office.store._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    office.store.close()
+    broken = bytearray((tmp_path / FILE).read_bytes())
+    broken[4096 * 3 : 4096 * 5] = bytes(rng.integers(0, 256, 4096 * 2, np.uint8))
+    (tmp_path / FILE).write_bytes(broken)
+
+    office.open()
+
+    assert len(list(tmp_path.glob(f"{FILE}.kept-*"))) == 1
+    assert state(office) is DriftState.STABLE  # the reference file is there
+
+
 def test_a_folder_that_cannot_be_written_to_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
@@ -372,7 +387,8 @@ def test_hours_are_collected_anew_for_another_reference(office: Office, rng: np.
     office.station.use_file(V1, text, "ann")
 
     days = office.monitor.versions[V1].series.days
-    assert (len(days.kept), days.covered_s) == (1, 0)
+    assert len(days.kept) == 1
+    assert days.covered_s < 60
     office.open()
     after = office.monitor.versions[V1].series.days
     assert {hour: len(kept) for hour, kept in after.kept.items()} == {
