@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 CALLS = 40
 
 # What was taken is decided on and brought in its own round.
-SETTLE_S = 1.0
+SETTLE_S = 2.0
 
 # Where nobody listens behind the door, since nothing passes it.
 NOBODY = 9
