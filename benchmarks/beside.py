@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -40,16 +41,21 @@ class Taken:
 def call_in_turns(
     servers: Mapping[str, ServerProcess], requests: Iterator[DetectRequest], rounds: int, calls: int, settle_s: float
 ) -> dict[str, Taken]:
-    """Calls each server so often in a round; what it does afterwards, for so many seconds, belongs to its round."""
+    """Calls each server so often in a round; what it does afterwards, for so many seconds, belongs to its round.
+
+    Another one begins each round, since the first one may pay for what the last one left behind.
+    """
     taken = {name: Taken() for name in servers}
     with ExitStack() as stack:
         clients = {name: stack.enter_context(connected(server.address)) for name, server in servers.items()}
         for client in clients.values():
             client.wait_for_status(SERVING)
             client.detect(next(requests))
+        order = deque(servers)
         for _ in track(range(rounds), console=Console(stderr=True)):
-            for name, server in servers.items():
-                process, latencies = psutil.Process(server.process.pid), []
+            order.rotate()
+            for name in order:
+                process, latencies = psutil.Process(servers[name].process.pid), []
                 before_s = _cpu_s(process)
                 for _ in range(calls):
                     request = next(requests)

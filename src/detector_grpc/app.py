@@ -66,8 +66,10 @@ if TYPE_CHECKING:
     from detector_grpc.interceptors.calls import CallEnd
     from detector_grpc.interceptors.capture import Capture
     from detector_grpc.output import Output
+    from detector_grpc.serving.outcome import Outcome
     from detector_grpc.setting_sections import LimitsSettings, ShadowSettings, TlsSettings
     from detector_grpc.settings import Settings
+    from detector_grpc.vision.agreement import Agreement
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +120,10 @@ async def _serve(settings: Settings, output: Output) -> None:
     )
 
     key = _resume_key(settings.streams.resume_key_file)
-    shadow = _shadow(settings.shadow, settings.gateway_address, key, collectors)
-
     drift, capture = _drift(settings, collectors), capture_of(settings, collectors, later)
     watching: list[DriftObserver | Capture] = [*drift, *capture]
+    compared = [each.compared for each in capture]
+    shadow = _shadow(settings.shadow, settings.gateway_address, key, collectors, compared)
 
     async def on_change() -> None:
         for model, version, _ in registry.providers():
@@ -259,12 +261,18 @@ def _stream_limits(limits: LimitsSettings) -> StreamLimits:
     )
 
 
-def _shadow(settings: ShadowSettings, gateway: str, key: bytes, collectors: CollectorRegistry) -> Shadow:
+def _shadow(
+    settings: ShadowSettings,
+    gateway: str,
+    key: bytes,
+    collectors: CollectorRegistry,
+    compared: Sequence[Callable[[Outcome, Agreement], None]],
+) -> Shadow:
     """What sends copies of calls to another version."""
     channel = aio_channel(settings.target or gateway)
     sender = CopySender(channel, CopyMarks(key), settings.timeout_s, read_token(settings.token_file))
     limits = ShadowLimits(settings.max_bytes, settings.max_calls, settings.max_per_s)
-    return Shadow(sender, limits, collectors)
+    return Shadow(sender, limits, collectors, compared=compared)
 
 
 def _drift(settings: Settings, collectors: CollectorRegistry) -> list[DriftObserver]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detector_grpc.capture.capturer import MAX_WAITING_BYTES
+from detector_grpc.capture.signs import MAX_HELD_BYTES
 from detector_grpc.errors import SetupInvalid, listed
 from detector_grpc.gateway.plan import Plan
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
@@ -188,7 +189,7 @@ def request_memory_bytes(settings: Settings) -> int:
     arriving = limits.max_streams * (limits.max_message_bytes + TRANSPORT_MARGIN_BYTES)
     pixels = 2 * workers(settings) * (4 * 2 + 4) * limits.max_pixels
     capture = settings.capture
-    kept = MAX_WAITING_BYTES + 3 * capture.max_picture_bytes + (4 * 2 + 4) * limits.max_pixels
+    kept = MAX_WAITING_BYTES + MAX_HELD_BYTES + 3 * capture.max_picture_bytes + (4 * 2 + 4) * limits.max_pixels
     return (
         3 * limits.max_bytes_in_flight
         + 2 * arriving

@@ -148,6 +148,9 @@ def test_servers_of_one_up_share_a_budget_and_the_gateway_sums_what_they_count(t
             for seed in range(20):
                 client.detect(encoded_request(scene_file(seed)))
         wait_until(lambda: len(sidecars(tmp_path)) == 5, "five samples")
+        assert rest("POST", "/predict", scene_file(20), "image/jpeg", x_capture="off").status == 200
+        opted_out = 'active_learning_pictures_total{model="tiny",outcome="opted_out",version="v1"} 1.0'
+        wait_until(lambda: opted_out in rest("GET", "/metrics").body.decode(), "one that opted out")
         text = rest("GET", "/metrics").body.decode()
 
     assert len(sidecars(tmp_path)) == 5

@@ -18,7 +18,7 @@ from detector_grpc.errors import ImageError
 from detector_grpc.serving.cpu import WORK, stand_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from detector_grpc.capture.gate import Gate
     from detector_grpc.capture.ledger import Ledger
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from detector_grpc.capture.metrics import CaptureMetrics
     from detector_grpc.capture.spool import Spool
     from detector_grpc.serving.outcome import Outcome
-    from detector_grpc.vision.uncertainty import Uncertainty
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +44,15 @@ class Candidate(NamedTuple):
 
     Attributes:
         outcome: What became of it; with a request and a result.
-        uncertainty: How unsure the model was.
         stream: What it is a frame of; empty for none.
+        reasons: Why it may be.
+        signals: What was found beside its uncertainty, by name.
     """
 
     outcome: Outcome
-    uncertainty: Uncertainty
     stream: str
+    reasons: tuple[str, ...]
+    signals: Mapping[str, float]
 
     @property
     def size_bytes(self) -> int:
@@ -147,7 +148,7 @@ class Capturer:
                 self._gate.close(admission.wait_s)
             return admission.verdict.value
         try:
-            self._spool.add(self._maker.sample(candidate.outcome, candidate.uncertainty, now))
+            self._spool.add(self._maker.sample(candidate.outcome, candidate.reasons, candidate.signals, now))
         except BaseException:
             self._ledger.forget(admission.entry)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector_grpc.capture.sinks.sink import Sink
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Selection:
 def sidecars(sink: Sink, selection: Selection) -> Iterator[Sidecar]:
     """Sidecars of the samples in a sink that are meant.
 
-    A sidecar that cannot be read is passed over: nobody knows whose it is. Raises SinkError.
+    One that cannot be read is passed over, and named in the log: nobody knows whose it is. Raises SinkError.
     """
     for key in sink.walk():
         if not key.endswith(SIDECAR_SUFFIX) or not selection.days(key.partition("/")[0]):
@@ -59,6 +63,7 @@ def sidecars(sink: Sink, selection: Selection) -> Iterator[Sidecar]:
         try:
             sidecar = Sidecar.from_json(sink.get(key))
         except SampleInvalid:
+            log.warning("%s is no sidecar that can be read, and is passed over: look at it", key)
             continue
         if sidecar in selection:
             yield sidecar

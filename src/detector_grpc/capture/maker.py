@@ -18,14 +18,13 @@ from detector_grpc.vision.header import read_header
 from detector_grpc.vision.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from detector_grpc.serving.outcome import Outcome
     from detector_grpc.serving.pipeline import Image
     from detector_grpc.vision.detections import Detections
-    from detector_grpc.vision.uncertainty import Uncertainty
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +65,15 @@ class Maker:
         pixels = image.open(self._max_pixels).pixels((FINGERPRINT_PX, FINGERPRINT_PX))
         return fingerprint(pixels)
 
-    def sample(self, outcome: Outcome, uncertainty: Uncertainty, captured_at_s: float) -> Sample:
+    def sample(
+        self, outcome: Outcome, reasons: Sequence[str], signals: Mapping[str, float], captured_at_s: float
+    ) -> Sample:
         """The sample of an outcome with a request and a result.
 
         Args:
             outcome: What became of the picture.
-            uncertainty: How unsure the model was.
+            reasons: Why it was chosen.
+            signals: What was found beside the model's own uncertainty, by name.
             captured_at_s: When it was chosen, seconds since the epoch.
 
         Raises:
@@ -101,9 +103,11 @@ class Maker:
                 model_digest=outcome.model_digest,
                 class_names=tuple(outcome.class_names),
                 uncertainty=Doubt(
-                    score=uncertainty.score, driver=uncertainty.driver, measures=dict(uncertainty.measures)
+                    score=result.uncertainty.score,
+                    driver=result.uncertainty.driver,
+                    measures={**result.uncertainty.measures, **signals},
                 ),
-                reasons=(UNCERTAIN,),
+                reasons=tuple(reasons),
                 options=Options(**asdict(result.options)),
                 detections=boxes,
                 redacted=tuple(sorted(self._redaction.classes)),

@@ -1,4 +1,4 @@
-"""Counts what becomes of pictures that the model was unsure of."""
+"""Counts what becomes of pictures that may be worth a label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from detector_grpc.capture.spool import Spool
 
-# What becomes of a picture that the model was unsure of, in this process.
+# What becomes of a picture that may be worth a label.
 CAPTURED = "captured"
 OUTCOMES = (
     CAPTURED,
@@ -40,13 +40,13 @@ class CaptureMetrics:
         labels = ("model", "version")
         self._samples = Counter(
             "active_learning_samples",
-            "Pictures that the model was unsure of and that are kept, durably",
+            "Pictures that are worth a label and are kept, durably",
             labels,
             registry=collectors,
         )
         self._pictures = Counter(
             "active_learning_pictures",
-            "Pictures that the model was unsure of, by what became of them",
+            "Pictures that may be worth a label, by what became of them",
             (*labels, "outcome"),
             registry=collectors,
         )

@@ -74,7 +74,7 @@ class Doubt(_Part):
     Attributes:
         score: 0 sure, 1 unsure. Range [0, 1].
         driver: The measure that drove it.
-        measures: Every measure that was taken, by name.
+        measures: Every measure that was taken, and what was found beside them, by name.
     """
 
     score: Share

@@ -21,11 +21,11 @@ from detector_grpc.serving.copies import BOX_OUTCOMES, METRICS_PREFIX, MOMENTS, 
 from detector_grpc.vision.agreement import Labelled, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from prometheus_client import CollectorRegistry
 
-    from detector_grpc.serving.outcome import Call, Outcome
+    from detector_grpc.serving.outcome import Outcome
     from detector_grpc.serving.pipeline import PictureRequest, Result
     from detector_grpc.vision.agreement import Agreement
 
@@ -77,6 +77,7 @@ class Shadow:
         limits: What copies may take.
         collectors: Where the metrics are registered.
         clock: Seconds, monotonic.
+        compared: Told of every picture that was compared, on the event loop.
     """
 
     def __init__(
@@ -85,9 +86,11 @@ class Shadow:
         limits: ShadowLimits,
         collectors: CollectorRegistry,
         clock: Callable[[], float] = time.monotonic,
+        compared: Sequence[Callable[[Outcome, Agreement], None]] = (),
     ) -> None:
         self._sender = sender
         self._limits = limits
+        self._compared = compared
         self._clock = clock
         self._next_at = clock()
         self._bytes = 0
@@ -161,7 +164,7 @@ class Shadow:
             [outcome.class_names[class_id] for class_id in outcome.result.detections.class_id.tolist()],
         )
         first = Seen(found, outcome.model_digest, _duration_s(outcome.result))
-        task = asyncio.create_task(self._copy(outcome.request, call, first))
+        task = asyncio.create_task(self._copy(outcome, outcome.request, first))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -181,7 +184,8 @@ class Shadow:
             self._files.setdefault(labels)
         return labels in self._files
 
-    async def _copy(self, request: PictureRequest, call: Call, first: Seen) -> None:
+    async def _copy(self, outcome: Outcome, request: PictureRequest, first: Seen) -> None:
+        call = outcome.call
         labels = call.model, call.version, call.shadow
         became = "dropped"
         try:
@@ -191,6 +195,8 @@ class Shadow:
             self._begin_anew_if_changed(labels, (first.model_digest, copied.model_digest))
             self._count(labels, agreement, first.duration_s, copied.duration_s)
             became = "compared"
+            for tell in self._compared:
+                tell(outcome, agreement)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is only a copy
             became = "failed"
             log.warning("a copy failed", extra={"request_id": call.request_id, "cause": str(error)})

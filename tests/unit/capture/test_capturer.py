@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from detector_grpc.serving.outcome import Outcome
+
 
 ROOMY = Budget(1000, 1000, 0.0)
+
+
+def candidate_of(about: Outcome, stream: str = "") -> Candidate:
+    return Candidate(about, stream, ("uncertain",), {})
 
 
 class World:
@@ -63,10 +69,9 @@ class World:
     def show(self, picture: bytes, stream: str = "", **fields: Any) -> str:
         """What becomes of an uncertain picture that comes now."""
         about = outcome(picture, stream_id=stream, **fields)
-        assert about.result is not None
         if refusal := self.gate.refusal(stream):
             return refusal
-        return self.capturer._decided(Candidate(about, about.result.uncertainty, stream))
+        return self.capturer._decided(candidate_of(about, stream))
 
 
 @pytest.fixture
@@ -194,8 +199,7 @@ def test_a_clock_that_goes_back_is_counted(world: World) -> None:
 def test_all_that_was_taken_is_decided_on_before_the_end(world: World) -> None:
     for seed in range(5):
         about = outcome(scene_file(seed))
-        assert about.result is not None
-        assert world.capturer.take(Candidate(about, about.result.uncertainty, ""))
+        assert world.capturer.take(candidate_of(about))
     world.capturer.start()
     world.capturer.stop(patience_s=20)
 
@@ -206,8 +210,7 @@ def test_all_that_was_taken_is_decided_on_before_the_end(world: World) -> None:
 
 def test_only_so_many_wait_to_be_decided_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     about = outcome(scene_file(1))
-    assert about.result is not None
-    candidate = Candidate(about, about.result.uncertainty, "")
+    candidate = candidate_of(about)
 
     assert [world.capturer.take(candidate) for _ in range(MAX_WAITING + 1)] == [True] * MAX_WAITING + [False]
     other = World(world.folder / "other")

@@ -77,9 +77,10 @@ def _all(spool: Spool) -> list:  # type: ignore[type-arg]
     return found
 
 
-def test_what_is_no_sample_of_ours_stays(tmp_path: Path) -> None:
+def test_what_is_no_sample_of_ours_stays_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sink = FolderSink(tmp_path)
     sink.put("2026-03-01/m/v1/notes.json", b"{}", "")
 
     assert list(erase(sink, Selection(since=NOON - timedelta(days=9)))) == []
     assert list(sink.walk()) == ["2026-03-01/m/v1/notes.json"]
+    assert "2026-03-01/m/v1/notes.json is no sidecar" in caplog.text

@@ -32,7 +32,7 @@ def maker(*hidden: str) -> Maker:
 
 def kept_of(about: Outcome, *hidden: str) -> Sample:
     assert about.result is not None
-    return maker(*hidden).sample(about, about.result.uncertainty, 1e9)
+    return maker(*hidden).sample(about, ["uncertain"], {"flicker": 0.6}, 1e9)
 
 
 def pixels(file: bytes) -> NDArray[np.uint8]:
@@ -49,6 +49,8 @@ def test_a_picture_file_is_kept_as_it_was_sent() -> None:
         assert (sidecar.media_type, sidecar.width, sidecar.height) == (media_type, 320, 240)
         assert (sidecar.stream_id, sidecar.caller, sidecar.frame_id) == ("hall", "cam", 3)
         assert (sidecar.uncertainty.score, sidecar.uncertainty.driver) == (0.4, "margin")
+        assert sidecar.uncertainty.measures == {"flicker": 0.6}
+        assert sidecar.reasons == ("uncertain",)
         assert sidecar.captured_at.isoformat() == "2001-09-09T01:46:40+00:00"
         (box,) = sidecar.detections
         assert (box.class_name, box.confidence, box.bbox) == ("car", 0.6, (100, 60, 180, 140))
@@ -97,7 +99,7 @@ def test_classes_that_the_model_does_not_know_are_told_once(caplog: pytest.LogCa
     of, about = maker("face", "fase"), outcome(scene_file(1))
     assert about.result is not None
     for _ in range(2):
-        of.sample(about, about.result.uncertainty, 1e9)
+        of.sample(about, (), {}, 1e9)
 
     assert [record.classes for record in caplog.records] == [["fase"]]  # type: ignore[attr-defined]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from support.samples import Counted, outcome
 
@@ -13,11 +14,16 @@ from detector_grpc.interceptors.capture import Capture
 from detector_grpc.interceptors.later import Later
 from detector_grpc.serving.frames import DropReason
 from detector_grpc.serving.outcome import Call, Outcome
+from detector_grpc.vision.agreement import Agreement
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from detector_grpc.capture.capturer import Candidate
+
+
+BOX = np.array([[0, 0, 40, 30]], np.float32)
+NO_BOX = np.empty((0, 4), np.float32)
 
 
 class Capturer:
@@ -61,7 +67,7 @@ async def test_uncertain_pictures_are_taken_and_others_are_nobodys_business(worl
         Outcome(Call("/Stream", "1", model="m", version="v1"), "ok", 0.1, frame_id=1, dropped=DropReason.STALE)
     )
 
-    assert [each.uncertainty.score for each in world.capturer.taken] == [0.9]
+    assert [each.reasons for each in world.capturer.taken] == [("uncertain",)]
 
 
 async def test_who_does_not_want_it_is_not_kept(world: World) -> None:
@@ -81,6 +87,35 @@ async def test_a_stream_is_known_by_its_name_else_by_its_call(world: World) -> N
 
     assert world.streams() == ["hall", "r3", "", ""]
     assert world.counted("cooldown") == 2
+
+
+async def test_a_class_that_is_hardly_ever_seen_is_a_reason(world: World) -> None:
+    for _ in range(100):
+        world.capture.observe(outcome(score=0.1, boxes=BOX, class_id=0))
+    world.capture.observe(outcome(score=0.1, boxes=BOX, class_id=1))
+    world.capture.observe(outcome(score=0.1, boxes=BOX, class_id=0))
+
+    (taken,) = world.capturer.taken
+    assert taken.reasons == ("class_rarity",)
+    assert taken.signals["class_rarity"] == 1
+
+
+async def test_a_frame_in_which_everything_flickers_is_a_reason_once_the_next_one_is_there(world: World) -> None:
+    for frame_id, boxes in enumerate([BOX, NO_BOX, BOX, BOX], start=1):
+        world.capture.observe(outcome(score=0.1, boxes=boxes, frame_id=frame_id, stream_id="hall"))
+
+    (taken,) = world.capturer.taken
+    assert (taken.outcome.frame_id, taken.reasons, taken.stream) == (2, ("flicker",), "hall")
+
+
+async def test_what_two_versions_do_not_see_alike_is_a_reason_unless_it_was_considered(world: World) -> None:
+    world.capture.compared(outcome(score=0.1), Agreement(0, 0, 1, 1))
+    world.capture.compared(outcome(score=0.1), Agreement(9, 0, 1, 0))
+    world.capture.compared(outcome(score=0.9), Agreement(0, 0, 1, 1))
+    world.capture.compared(outcome(score=0.1, may_be_kept=False), Agreement(0, 0, 1, 1))
+
+    assert [each.reasons for each in world.capturer.taken] == [("disagreement",)]
+    assert world.counted("opted_out") == 1
 
 
 async def test_what_finds_no_room_is_skipped_and_counted(world: World) -> None:

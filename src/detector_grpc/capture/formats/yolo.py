@@ -1,0 +1,86 @@
+"""The format of YOLO: for each picture a text file, a line for each box: class, centre x, centre y, width, height.
+
+The class is a number, of which `data.yaml` has the names; the others are shares of the picture's sides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+
+from detector_grpc.capture.formats.dataset import Dataset, Sizes, key_of, label, number
+from detector_grpc.errors import SetupInvalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from detector_grpc.capture.sample import Label
+
+NAMES_FILE = "data.yaml"
+LABELS = "labels"
+
+_VALUES = 5
+
+
+def write(dataset: Dataset, folder: Path) -> None:
+    """Writes `data.yaml` and `labels/<name>.txt`; a picture without boxes has an empty file."""
+    lines: dict[str, list[str]] = {picture.stem: [] for picture in dataset.pictures}
+    for picture, each, class_number in dataset.numbered():
+        x_min, y_min, x_max, y_max = each.bbox
+        shares = (
+            (x_min + x_max) / 2 / picture.width,
+            (y_min + y_max) / 2 / picture.height,
+            (x_max - x_min) / picture.width,
+            (y_max - y_min) / picture.height,
+        )
+        lines[picture.stem].append(" ".join(map(str, (class_number, *shares))))
+    (folder / LABELS).mkdir()
+    for stem, of_picture in lines.items():
+        (folder / LABELS / f"{stem}.txt").write_text("".join(f"{line}\n" for line in of_picture), encoding="utf-8")
+    names = {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(dataset.class_names))}
+    (folder / NAMES_FILE).write_text(yaml.safe_dump(names, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def read(path: Path, sizes: Sizes) -> dict[str, tuple[Label, ...]]:
+    """Labels by `key_of` their picture, of a folder with `data.yaml` and text files, wherever below it.
+
+    Raises:
+        SetupInvalid: The folder is none, or a file is not as it should be.
+    """
+    names = _names(path / NAMES_FILE)
+    labels = {}
+    for file in sorted(path.rglob("*.txt")):
+        if size := sizes.of(file.name):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            labels[key_of(file.name)] = tuple(
+                _label(f"{file}, line {row}", line.split(), size, names)
+                for row, line in enumerate(lines, 1)
+                if line.strip()
+            )
+    return labels
+
+
+def _label(where: str, values: list[str], size: tuple[int, int], names: dict[int, str]) -> Label:
+    if len(values) < _VALUES:
+        raise SetupInvalid([f"{where}: a box takes {_VALUES} numbers, there are {len(values)}"])
+    class_number, x, y, across, down = (number(where, value) for value in values[:_VALUES])
+    if class_number not in names:
+        raise SetupInvalid([f"{where}: {NAMES_FILE} has no class {class_number:g}"])
+    width, height = size
+    left, top = (x - across / 2) * width, (y - down / 2) * height
+    right, bottom = (x + across / 2) * width, (y + down / 2) * height
+    return label(where, names[int(class_number)], (left, top, right, bottom))
+
+
+def _names(file: Path) -> dict[int, str]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SetupInvalid([f"cannot read {file}: {error}"]) from error
+    match content:
+        case {"names": list(names)}:
+            return {key: str(name) for key, name in enumerate(names)}
+        case {"names": dict(names)} if all(str(key).isdigit() for key in names):
+            return {int(key): str(name) for key, name in names.items()}
+    raise SetupInvalid([f"{file}: has no list of class names under `names`"])

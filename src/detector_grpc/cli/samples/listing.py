@@ -1,0 +1,72 @@
+"""`detector-grpc samples list`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from detector_grpc.cli.connection import json_option
+from detector_grpc.cli.samples.choosing import Chosen, choosing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from detector_grpc.capture.sample import Sidecar
+
+
+@click.command("list")
+@choosing
+@click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="Most samples to list.")
+@json_option
+def list_(chosen: Chosen, *, most: int, as_json: bool) -> None:
+    """List samples, the most uncertain first.
+
+    With --json, a line for each with all that is known of it.
+    """
+    listed = chosen.most_uncertain(most)
+    if as_json:
+        for sidecar in listed:
+            click.echo(json.dumps({"key": sidecar.keys.picture, **json.loads(sidecar.to_json())}))
+        return
+    console = Console()
+    if listed:
+        console.print(_table(listed))
+    more = f", of which the {len(listed)} most uncertain are listed" if len(listed) < len(chosen.sidecars) else ""
+    console.print(
+        f"{len(chosen.sidecars)} samples in {escape(chosen.sink.place)}{more}", highlight=False, soft_wrap=True
+    )
+
+
+def _table(sidecars: Sequence[Sidecar]) -> Table:
+    table = Table(
+        Column("uncertainty", justify="right"),
+        "by",
+        "captured (UTC)",
+        "version",
+        "what the model saw",
+        "labels",
+        "sample",
+    )
+    for each in sidecars:
+        table.add_row(
+            f"{each.uncertainty.score:.2f}",
+            escape(each.uncertainty.driver),
+            f"{each.captured_at:%Y-%m-%d %H:%M:%S}",
+            escape(f"{each.model} {each.version}"),
+            escape(counted(box.class_name for box in each.detections)),
+            "" if each.labels is None else escape(counted(label.class_name for label in each.labels)),
+            each.sha256[:8],
+        )
+    return table
+
+
+def counted(names: Iterable[str]) -> str:
+    """Names with how often they come, the most frequent first."""
+    counts = Counter(names).most_common()
+    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts) or "nothing"
