@@ -107,9 +107,12 @@ def find_objects(candidates: Candidates, thresholds: NDArray[np.float32]) -> Obj
     """
     boxes = candidates.boxes
     threshold = thresholds[boxes.class_id]
+    possible = (boxes.confidence >= FLOOR) & (threshold < np.inf)
     index = np.argsort(-boxes.confidence, kind="stable")
-    index = index[((boxes.confidence >= FLOOR) & (threshold < np.inf))[index]][:MOST_CANDIDATES]
-    best = _most_confident(overlap_by(boxes.xyxy[index], SAME_OBJECT_IOU))
+    if not possible.all():
+        index = index[possible[index]]
+    index = index[:MOST_CANDIDATES]
+    best = _most_confident(overlap_by(boxes.xyxy[index], SAME_OBJECT_IOU)) if len(index) > 1 else [0] * len(index)
     places = index[best]
     return Objects(
         candidates,
@@ -217,8 +220,8 @@ class Measures:
 
     def __call__(self, candidates: Candidates, thresholds: NDArray[np.float32]) -> Uncertainty:
         """Looks at a picture; arguments as of `find_objects`."""
-        objects = find_objects(candidates, thresholds)
-        if not objects.best:
+        objects = find_objects(candidates, thresholds) if len(candidates.boxes) else None
+        if objects is None or not objects.best:
             return Uncertainty(0.0, "", dict.fromkeys(self._weights, 0.0))
         values = {
             name: min(max(MEASURES[name](objects), 0.0), 1.0) for name in self._weights

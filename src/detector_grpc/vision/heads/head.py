@@ -119,7 +119,9 @@ def choose(scores: NDArray[np.float32], thresholds: NDArray[np.float32], *, mult
     else:
         confidence = best[near]
     kept = reached(confidence, thresholds[class_id], doubtful)
-    return Choice(near[column[kept]], confidence[kept], class_id[kept], column[kept], looked_at)
+    if len(kept) < len(confidence):
+        confidence, class_id, column = confidence[kept], class_id[kept], column[kept]
+    return Choice(near[column], confidence, class_id, column, looked_at)
 
 
 def possible(bound: NDArray[np.float32], thresholds: NDArray[np.float32], doubtful: int) -> NDArray[np.intp]:
