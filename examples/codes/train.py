@@ -63,6 +63,7 @@ class Training:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._state = options.out / "state.pt"
+        self._end = float("inf")
         device = torch.device(options.device)
         torch.manual_seed(options.seed)
         network = nn.build(options.size)
@@ -75,30 +76,30 @@ class Training:
             self.learner.restore(content)
             self.progress = Progress(**content["progress"])
             print(f"going on after {self.progress.pictures} pictures")
+        if options.finish and self.progress.cooling_from is None:
+            self.progress.cooling_from = self.progress.pictures
         self._validation = Validation(options.validation, device)
 
     def run(self, minutes: float) -> None:
         """Learn until the curve is flat and the learning rate has fallen, the time is over, or Ctrl-C or SIGTERM."""
-        end = time.monotonic() + 60 * minutes
-
-        def stop(*_: object) -> None:
-            nonlocal end
-            end = time.monotonic()
-
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)
+        self._end = time.monotonic() + 60 * minutes
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
         while self.cooled() < 1:
             samples = read_samples(self._options.pictures)  # there may be more than in the last round
             if not samples:
                 raise SystemExit(f"there are no pictures in {self._options.pictures}: draw_pictures.py draws them")
-            if not self._round(samples, end):
+            if not self._round(samples):
                 self.save(self._state)
                 print("\nstopped; the same command goes on from here")
                 return
         self.save(self._options.out / "final.pt")
         print(f"done: {self._options.out / 'final.pt'}")
 
-    def _round(self, samples: Sequence[Sample], end: float) -> bool:
+    def _stop(self, *_: object) -> None:
+        self._end = time.monotonic()
+
+    def _round(self, samples: Sequence[Sample]) -> bool:
         """Learn so many pictures and validate; False if the time was over before."""
         losses: list[dict[str, float]] = []
         goal = self.progress.pictures + self._options.round
@@ -111,7 +112,7 @@ class Training:
             last = now
             if self.progress.pictures >= goal or self.cooled() >= 1:
                 break
-            if now >= end:
+            if now >= self._end:
                 return False
             loss = losses[-1]["total_loss"]
             print(f"\r{self.progress.pictures:>8} pictures, loss {loss:.2f} ", end="", flush=True)
@@ -127,7 +128,7 @@ class Training:
         if mean > progress.best + SMALLEST_GAIN:
             progress.best, progress.best_round = mean, progress.rounds
         is_flat = progress.rounds - progress.best_round >= self._options.patience
-        if progress.cooling_from is None and (is_flat or self._options.finish):
+        if progress.cooling_from is None and is_flat:
             progress.cooling_from = progress.pictures
         row: dict[str, float] = {"pictures": progress.pictures, "seconds": round(progress.seconds)}
         row |= {"learning_rate": self.learning_rate(), "cooled": round(self.cooled(), 3)}
@@ -195,7 +196,7 @@ def main() -> None:
     parser.add_argument("--round", type=int, default=4000, help="pictures between two points of the curve")
     parser.add_argument("--patience", type=int, default=5, help="rounds without a gain that make a flat curve")
     parser.add_argument("--cool-down", type=int, default=20000, help="pictures over which the learning rate falls")
-    parser.add_argument("--finish", action="store_true", help="let it fall after the next round")
+    parser.add_argument("--finish", action="store_true", help="let it fall from now on")
     parser.add_argument("--minutes", type=float, default=600, help="stop after so many; it can go on later")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="or cuda")

@@ -91,10 +91,10 @@ def paste(
     return mixed, bounds(project(corners(*box), matrix)), bounds(project(flat, matrix))
 
 
-def make(codes: Path, photos: Path, out: Path, seed: int) -> None:
-    """Write the whole folder."""
+def make(codes: Path, photos: Path, out: Path, seed: int, most: int | None = None) -> None:
+    """Write the whole folder, with at most so many of the photos."""
     pieces = Pieces(codes)
-    files = sorted(file for file in photos.iterdir() if file.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    files = sorted(file for file in photos.iterdir() if file.suffix.lower() in {".jpg", ".jpeg", ".png"})[:most]
     (out / "images").mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -141,9 +141,10 @@ def main() -> None:
     parser.add_argument("--codes", type=Path, required=True, help="folder of photos of codes, with annotations.json")
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos without any code")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, help="photos that are used")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
-    make(options.codes, options.photos, options.out, options.seed)
+    make(options.codes, options.photos, options.out, options.seed, options.most)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ Photos and models are not part of the project; they lie in `shared/data` beside 
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,10 +23,10 @@ from detector_grpc._gen.detector.v1.detection_pb2 import DetectOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.calls import Client
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 CODES, PHOTOS = DATA / "codes", DATA / "voc100"
 
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the photos and models are not beside the project")
@@ -53,6 +56,28 @@ def test_the_bundled_models_are_as_precise_as_when_they_were_trained(
 
     assert len(found) == 144
     assert annotations.mean_ap50(found) == pytest.approx(reference, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos with small codes in them, of which the examples say how they are made."""
+    folder = tmp_path_factory.mktemp("wide")
+    script = EXAMPLES / "codes" / "wide_scenes.py"
+    command = [sys.executable, script, "--codes", CODES, "--photos", DATA / "photos", "--out", folder, "--most", "25"]
+    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    return folder
+
+
+def test_the_second_bundled_model_finds_small_codes_that_the_first_does_not(codes: Client, wide: Path) -> None:
+    annotations = Annotations(wide / "annotations.json")
+    options = DetectOptions(confidence_threshold=0.005, max_detections=100)
+
+    ap50 = {
+        version: annotations.mean_ap50(served(codes, wide, annotations.pictures, version=version, options=options))
+        for version in ("v1", "v2")
+    }
+
+    assert ap50["v2"] > ap50["v1"] + 0.1
 
 
 @pytest.fixture(scope="module")
