@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from detector_grpc.evaluation.annotations import read_annotations
 from score import ALL_BOXES, look
 
+from detector_grpc.coco import read_annotations
 from detector_grpc.evaluation.reference import evaluate
 
 if TYPE_CHECKING:
