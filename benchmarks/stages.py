@@ -100,7 +100,7 @@ def main() -> None:
             together = statistics.median(sum(parts) for parts, _ in rounds)
             whole = statistics.median(whole for _, whole in rounds)
             table.add_row(f"{net}, {kind}", *(f"{value:.3f}" for value in (*each, together, whole)))
-    Console().print(table)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def boxes(
 ) -> Detections:
     """What the pipeline makes of the outputs of one picture, in pixels of the picture."""
     candidates = HEADS[head].decode(outputs, thresholds, INPUT_HW, multi_label=bool(rng.integers(2)), doubtful=64)
-    measures = EVERY_MEASURE[rng.integers(len(EVERY_MEASURE))]
-    assert 0 <= measures(candidates, thresholds).score <= 1  # false for what is no number
+    for measures in EVERY_MEASURE if rng.integers(16) == 0 else ():
+        assert 0 <= measures(candidates, thresholds).score <= 1  # false for what is no number
     found = candidates.boxes
     if HEADS[head].suppressed:
         kept = found.best(MOST)
