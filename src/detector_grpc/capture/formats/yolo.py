@@ -76,8 +76,10 @@ def _label(where: str, values: list[str], size: tuple[int, int], names: dict[int
 def _names(file: Path) -> dict[int, str]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SetupInvalid([f"cannot read {file}: {error}"]) from error
+    except OSError as error:
+        raise SetupInvalid([f"cannot read {file}: {error.strerror}"]) from error
+    except (ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that does not exist
+        raise SetupInvalid([f"{file} is no YAML: {error}"]) from error
     match content:
         case {"names": list(names)}:
             return {key: str(name) for key, name in enumerate(names)}

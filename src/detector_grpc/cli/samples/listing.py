@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -44,22 +45,23 @@ def list_(chosen: Chosen, *, most: int, as_json: bool) -> None:
 
 
 def _table(sidecars: Sequence[Sidecar]) -> Table:
+    # On a narrow terminal what was seen is wrapped, and nothing else.
     table = Table(
-        Column("uncertainty", justify="right"),
-        "by",
-        "captured (UTC)",
-        "version",
-        "what the model saw",
-        "labels",
-        "sample",
+        Column("unsure", justify="right"),
+        Column("captured (UTC)", no_wrap=True),
+        Column("version", no_wrap=True),
+        "the model saw",
+        "people saw",
+        Column("sample", no_wrap=True),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
     for each in sidecars:
         table.add_row(
             f"{each.uncertainty.score:.2f}",
-            escape(each.uncertainty.driver),
-            f"{each.captured_at:%Y-%m-%d %H:%M:%S}",
+            f"{each.captured_at:%Y-%m-%d %H:%M}",
             escape(f"{each.model} {each.version}"),
-            escape(counted(box.class_name for box in each.detections)),
+            escape(counted(found.class_name for found in each.detections)),
             "" if each.labels is None else escape(counted(label.class_name for label in each.labels)),
             each.sha256[:8],
         )
