@@ -46,12 +46,13 @@ from detector_grpc.client.bare import BareDetector
 from detector_grpc.figures import import_figure
 from detector_grpc.serving.batching import BatchingSession
 from detector_grpc.serving.cpu import cpu_limit
-from detector_grpc.serving.gpu.providers import CUDA, GpuOptions
+from detector_grpc.serving.gpu.providers import GpuOptions
 from detector_grpc.serving.memory import use_one_heap
 from detector_grpc.serving.options import RequestedOptions
 from detector_grpc.serving.pipeline import EncodedImage
 from detector_grpc.serving.registry import open_version
 from detector_grpc.serving.repository import MODEL_FILE, Sources
+from detector_grpc.serving.session import CUDA
 from detector_grpc.setting_sections import GpuSettings
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ where a batch takes BATCH_MS and PICTURE_MS for each of its pictures.
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import sys
 import time
@@ -110,13 +111,19 @@ def exact_sleep() -> None:
 
 def main() -> None:
     """`detector-grpc`, with the engines."""
-    curve = Curve(float(sys.argv.pop(1)) / 1e3, float(sys.argv.pop(1)) / 1e3)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("batch_ms", metavar="BATCH_MS", type=float, help="milliseconds that a batch takes")
+    parser.add_argument("picture_ms", metavar="PICTURE_MS", type=float, help="milliseconds for each of its pictures")
+    parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="what detector-grpc is to do")
+    given = parser.parse_args()
+    curve = Curve(given.batch_ms / 1e3, given.picture_ms / 1e3)
     exact_sleep()
     with (
         mock.patch.object(configured, "OnnxFile", CurveFile),
+        mock.patch.object(configured, "check_provider"),
         mock.patch.object(providers, "open_engines", partial(curve_engines, curve)),
     ):
-        cli.main()
+        cli.main(given.command)
 
 
 if __name__ == "__main__":

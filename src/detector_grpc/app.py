@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from detector_grpc.capturing import capture_of
 from detector_grpc.configured import (
+    check_runtime,
     default_model,
     model_sources,
     no_models,
@@ -51,9 +52,9 @@ from detector_grpc.serving.memory import use_one_heap
 from detector_grpc.serving.outcome import Observers
 from detector_grpc.serving.polling import Poller
 from detector_grpc.serving.registry import Registry
+from detector_grpc.serving.remote.session import until_engine
 from detector_grpc.serving.resume import ResumeTokens
 from detector_grpc.serving.scheduler import SHED_REASONS, Scheduler
-from detector_grpc.serving.session import import_onnxruntime
 from detector_grpc.settings import address, read_token
 from detector_grpc.stopping import Stopping
 
@@ -88,7 +89,7 @@ def run(settings: Settings) -> None:
     use_one_heap()
     cv2.setNumThreads(1)  # pictures run beside each other, each on one thread
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or a damaged TIFF could fill the log
-    import_onnxruntime()
+    check_runtime(settings, runs_models=settings.runtime.engine is None)
     with (
         logging_to_stderr(settings.log_level) as output,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
@@ -210,7 +211,7 @@ async def _serve(settings: Settings, output: Output) -> None:
         parts = [
             asyncio.create_task(part)
             for part in (
-                _load(loader, poller),
+                _load(settings.runtime.engine, loader, poller),
                 server.last(),
                 admin.last(),
                 *(each.run() for each in watching),
@@ -235,6 +236,8 @@ async def _serve(settings: Settings, output: Output) -> None:
 
 
 def _say_what_is_missing(settings: Settings, registry: Registry, *, has_models: bool) -> None:
+    if settings.workers > 1:
+        log.warning("WORKERS is for `up`: `serve` is one process", extra={"workers": settings.workers})
     if not has_models:
         log.error("%s; going on, NOT_SERVING", no_models(settings))
     elif not registry.has_default:
@@ -286,8 +289,10 @@ def _drift(settings: Settings, collectors: CollectorRegistry) -> list[DriftObser
     return [DriftObserver(sender, SampleLimits(drift.sample_rate, drift.max_per_s), collectors)]
 
 
-async def _load(loader: Loader, poller: Poller | None) -> None:
+async def _load(engine: Path | None, loader: Loader, poller: Poller | None) -> None:
     with contextlib.suppress(ShuttingDown):
+        if engine is not None:
+            await until_engine(engine)
         await loader.load_all()
         gc.collect()
         gc.freeze()  # what start-up made stays for good; collections need not look at it again

@@ -16,11 +16,18 @@ from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
 from detector_grpc.serving.batching import BatchingSession
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.gpu import providers
-from detector_grpc.serving.gpu.providers import GPU_PROVIDERS, GpuOptions
+from detector_grpc.serving.gpu.providers import GpuOptions
 from detector_grpc.serving.parallelism import AdaptiveSession, Parallelism
 from detector_grpc.serving.remote.session import RemoteSession
 from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
-from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile, OnnxSession
+from detector_grpc.serving.session import (
+    CPU_PROVIDER,
+    GPU_PROVIDERS,
+    OnnxFile,
+    OnnxSession,
+    check_provider,
+    import_onnxruntime,
+)
 from detector_grpc.setting_sections import LOOPBACK
 from detector_grpc.settings import address
 from detector_grpc.vision.uncertainty import Measures
@@ -113,6 +120,26 @@ def no_models(settings: Settings) -> str:
     strays = [str(path.relative_to(repository)) for path in sorted(repository.glob("**/*.onnx"))]
     found = f"; there are {listed(strays)}" if strays else ""
     return f"there are no models: {repository} has no <model>/<version>/{MODEL_FILE}{found}"
+
+
+def check_runtime(settings: Settings, *, runs_models: bool) -> None:
+    """Refuses, before any model is opened, what none could be run on.
+
+    Args:
+        settings: They.
+        runs_models: Whether this process runs them, and does not leave that to the engine process.
+
+    Raises:
+        SetupInvalid: It is refused.
+    """
+    import_onnxruntime()
+    provider, engine = settings.runtime.provider, settings.runtime.engine
+    if engine is not None and provider not in GPU_PROVIDERS:
+        both = f"{provider} (DETECTOR_RUNTIME_PROVIDER) runs in the servers themselves, not in an engine process"
+        wanted = f"set {' or '.join(GPU_PROVIDERS)}, or no DETECTOR_RUNTIME_ENGINE"
+        raise SetupInvalid([f"{both}: {wanted}"])
+    if runs_models:
+        check_provider(provider, "DETECTOR_RUNTIME_PROVIDER")
 
 
 def open_file(settings: Settings, in_flight: Callable[[], int] | None = None) -> Callable[[Path], OnnxFile]:

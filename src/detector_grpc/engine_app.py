@@ -7,12 +7,10 @@ import logging
 import resource
 from typing import TYPE_CHECKING
 
-from detector_grpc.configured import open_engines
+from detector_grpc.configured import check_runtime, open_engines
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.json_log import logging_to_stderr
-from detector_grpc.serving.gpu.providers import GPU_PROVIDERS
 from detector_grpc.serving.remote.server import EngineServer
-from detector_grpc.serving.session import import_onnxruntime
 from detector_grpc.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -29,12 +27,10 @@ def run(settings: Settings) -> None:
     Raises:
         SetupInvalid: The process cannot start.
     """
-    path, provider = settings.runtime.engine, settings.runtime.provider
+    path = settings.runtime.engine
     if path is None:
         raise SetupInvalid(["there is no socket to listen on: set DETECTOR_RUNTIME_ENGINE"])
-    if provider not in GPU_PROVIDERS:
-        raise SetupInvalid([f"{provider} (DETECTOR_RUNTIME_PROVIDER) runs in the servers themselves"])
-    import_onnxruntime()
+    check_runtime(settings, runs_models=True)
     _open_all_files_that_may_be()
     with logging_to_stderr(settings.log_level), asyncio.Runner() as runner:
         runner.run(_serve(settings, path))

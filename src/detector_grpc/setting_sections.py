@@ -88,7 +88,7 @@ class RuntimeSettings(Section):
     """What models run on."""
 
     provider: str = Field(
-        "CPUExecutionProvider", description="ONNX Runtime execution provider that must run the models."
+        "CPUExecutionProvider", min_length=1, description="ONNX Runtime execution provider that must run the models."
     )
     workers: int = Field(
         0,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from contextvars import ContextVar
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -214,7 +215,9 @@ def load(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Se
     try:
         return Settings(**_nested(flags or {}))
     except ValidationError as error:
-        raise SetupInvalid([_fault(each) for each in error.errors()]) from error
+        # A list with a value that is wrong is told to be too short, too.
+        lists = {each["loc"][:-1] for each in error.errors() if each["loc"] and isinstance(each["loc"][-1], int)}
+        raise SetupInvalid([_fault(each) for each in error.errors() if each["loc"] not in lists]) from error
     finally:
         _FILE.reset(token)
 
@@ -268,6 +271,7 @@ def default_text(field: FieldInfo) -> str:
 
 def _variable(location: tuple[str | int, ...]) -> str:
     """The environment variable of a setting by its place."""
+    location = tuple(takewhile(lambda part: isinstance(part, str), location))  # the list, for one of its values
     if len(location) == 1:
         field = Settings.model_fields.get(str(location[0]))
         alias = field.validation_alias if field is not None else location[0]

@@ -11,7 +11,7 @@ from support.calls import NOT_SERVING, SERVING, connected, encoded_request
 from support.certificates import Authority
 from support.onnx_files import tiny_onnx
 from support.pictures import png, qr_picture
-from support.servers import BUNDLED_MODELS, failed_start, server_process
+from support.servers import BUNDLED_MODELS, SERVE, failed_start, server_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,15 +129,6 @@ class TestVersionThatCannotBeServed:
             assert client.status() == NOT_SERVING
             assert server.process.poll() is None
 
-    def test_by_its_execution_provider_says_which_there_are(self, tmp_path: Path) -> None:
-        tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
-
-        with server_process(repository=tmp_path, runtime_provider="TensorrtExecutionProvider") as server:
-            cause = server.wait_for_log("version failed", version="v1")["cause"]
-
-        assert "TensorrtExecutionProvider" in cause
-        assert "CPUExecutionProvider" in cause
-
 
 class TestServerWithoutModels:
     def test_stays_not_serving_and_says_what_to_set(self) -> None:
@@ -161,6 +152,38 @@ class TestServerWithoutModels:
 
 
 class TestSetup:
+    @pytest.mark.parametrize("provider", ["TensorrtExecutionProvider", "cuda"])
+    def test_with_an_execution_provider_that_is_not_there_says_which_there_are(self, provider: str) -> None:
+        code, said = failed_start(runtime_provider=provider)
+
+        assert code == SETUP_EXIT_CODE
+        assert f"{provider} (DETECTOR_RUNTIME_PROVIDER) is not available in this ONNX Runtime" in said
+        assert "CPUExecutionProvider" in said
+        assert "detector-grpc[gpu]" in said
+
+    @pytest.mark.parametrize("command", ["serve", "engine"])
+    def test_with_an_engine_process_and_a_provider_that_runs_in_servers_says_what_to_set(
+        self, tmp_path: Path, command: str
+    ) -> None:
+        code, said = failed_start((*SERVE[:-1], command), runtime_engine=tmp_path / "engine")
+
+        assert code == SETUP_EXIT_CODE
+        assert "CPUExecutionProvider (DETECTOR_RUNTIME_PROVIDER) runs in the servers themselves" in said
+        assert "CUDAExecutionProvider" in said
+        assert "DETECTOR_RUNTIME_ENGINE" in said
+
+    def test_of_an_engine_process_with_a_provider_that_is_not_there_ends_it(self, tmp_path: Path) -> None:
+        settings = {"runtime_engine": tmp_path / "engine", "runtime_provider": "CUDAExecutionProvider"}
+        code, said = failed_start((*SERVE[:-1], "engine"), **settings)
+
+        assert code == SETUP_EXIT_CODE
+        assert "CUDAExecutionProvider (DETECTOR_RUNTIME_PROVIDER) is not available in this ONNX Runtime" in said
+        assert not (tmp_path / "engine").exists()
+
+    def test_of_a_server_with_several_processes_says_who_starts_them(self) -> None:
+        with server_process(WORKERS=4) as server:
+            server.wait_for_log("WORKERS is for `up`: `serve` is one process", workers=4, level="WARNING")
+
     def test_with_a_certificate_and_the_key_of_another_names_both(self, tmp_path: Path) -> None:
         authority = Authority("test")
         certificate, _ = authority.server().write(tmp_path, "one")

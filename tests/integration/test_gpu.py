@@ -6,23 +6,25 @@ import os
 import re
 import resource
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from support.calls import SERVING, connected, encoded_request, wait_until
+from support.calls import NOT_SERVING, SERVING, connected, encoded_request, wait_until
 from support.host_gpu import PROGRAM
 from support.pictures import QrPicture, png
 from support.rich_errors import reason_of, retry_after_s
 from support.servers import BUNDLED_MODELS, ServerProcess, server_process, variables
 from support.ups import up_process
 
-from detector_grpc.serving.gpu.providers import CUDA
+from detector_grpc.serving.session import CUDA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.calls import Client
     from support.ups import UpProcess
@@ -31,6 +33,29 @@ if TYPE_CHECKING:
     from detector_grpc._gen.detector.v1.detector_service_pb2 import DetectRequest, DetectResponse
 
 GPU = {"runtime_provider": CUDA, "gpu_max_batch": 4, "repository": BUNDLED_MODELS}
+
+
+@pytest.mark.parametrize(("given", "code"), [(["--help"], 0), ([], 2), (["fast", "1"], 2)])
+def test_the_engine_that_takes_the_time_of_a_gpu_says_how_it_is_used(given: list[str], code: int) -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "engine.py"
+    done = subprocess.run([sys.executable, script, *given], check=False, capture_output=True, text=True)
+    assert done.returncode == code
+    assert "usage: engine.py" in done.stdout + done.stderr
+    assert "BATCH_MS PICTURE_MS" in done.stdout + done.stderr
+
+
+def test_a_server_waits_for_an_engine_that_is_not_there_and_stops_when_it_is_told_to(tmp_path: Path) -> None:
+    with (
+        server_process(demo=True, runtime_provider=CUDA, runtime_engine=tmp_path / "engine") as server,
+        connected(server.address) as client,
+    ):
+        said = f"no engine process listens at {tmp_path / 'engine'}: No such file or directory "
+        waits = "(`detector-grpc engine` starts one); models are loaded when one does"
+        server.wait_for_log(f"{said}{waits}", level="WARNING")
+        assert client.status() == NOT_SERVING
+        server.send(signal.SIGINT)
+        assert server.wait(10) == 0
+        assert len(server.log(level="WARNING")) == 1
 
 
 @pytest.fixture

@@ -135,6 +135,7 @@ def test_servers_share_processors_and_the_key_by_which_streams_move(up: UpProces
     (key,) = {environment["DETECTOR_STREAMS_RESUME_KEY_FILE"] for environment in environments}
     assert len(Path(key).read_bytes()) >= 32
     assert Path(key).parent.stat().st_mode & 0o077 == 0
+    assert up.log(level="WARNING") == []
 
 
 def test_a_server_that_is_killed_loses_no_call_and_is_started_again(up: UpProcess) -> None:
@@ -365,6 +366,16 @@ def test_what_servers_find_wrong_with_their_settings_ends_all(tmp_path: Path, re
     fault = f"cannot read {tmp_path / 'none'} (DETECTOR_STREAMS_RESUME_KEY_FILE): No such file or directory"
     assert up.lines[-1] == f"Error: server-0: {fault}"
     assert len(up.pids("server-0")) == 1
+
+
+@pytest.mark.parametrize(("workers", "child"), [(1, "server-0"), (2, "engine")])
+def test_a_provider_that_is_not_there_ends_all(tmp_path: Path, workers: int, child: str) -> None:
+    code, up = failed_up(tmp_path, demo=True, WORKERS=workers, runtime_provider="CUDAExecutionProvider")
+    assert code == 2
+    fault = "CUDAExecutionProvider (DETECTOR_RUNTIME_PROVIDER) is not available in this ONNX Runtime"
+    assert up.lines[-1].startswith(f"Error: {child}: {fault}")
+    assert len(up.pids(child)) == 1
+    assert up.log(level="ERROR") == []
 
 
 def test_servers_have_the_settings_of_the_file_that_up_was_given_and_of_no_other(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from detector_grpc import cli
+from detector_grpc import cli, configured
 from detector_grpc.serving.gpu import providers
 from detector_grpc.serving.gpu.engine import BoundEngine
 from detector_grpc.serving.session import CPU_PROVIDER
@@ -72,6 +72,7 @@ def open_engines(gpu: GpuOptions, model: Model) -> list[BoundEngine]:
 
 def main() -> None:
     with (
+        mock.patch.object(configured, "check_provider"),
         mock.patch.object(providers, "open_engines", open_engines),
         mock.patch.object(up_app, "COMMAND", PROGRAM),
     ):

@@ -191,6 +191,18 @@ def test_a_message_says_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert faults() == ["DETECTOR_SERVER_PORT: Input should be less than or equal to 65535, got '65536'"]
 
 
+@pytest.mark.parametrize("given", ["x", "0,x"])
+def test_a_wrong_value_of_a_list_is_one_fault_of_the_list(given: str) -> None:
+    (fault,) = faults({"gpu.devices": given})
+    assert fault.startswith("DETECTOR_GPU_DEVICES: Input should be a valid integer")
+    assert fault.endswith("got 'x'")
+
+
+def test_an_execution_provider_has_a_name() -> None:
+    (fault,) = faults({"runtime.provider": ""})
+    assert fault.startswith("DETECTOR_RUNTIME_PROVIDER: ")
+
+
 @pytest.mark.parametrize("name", ["DETECTOR_SERVER_PROT", "DETECTOR_LIMITS_MAX_PIXEL"])
 def test_a_misspelt_variable_of_a_section_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "1")

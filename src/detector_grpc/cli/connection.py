@@ -68,17 +68,19 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
 
     A call that fails ends the command with a sentence and exit code 1.
     """
-    return _ADDRESS(_with_connection(command))
+    return connected_to(_ADDRESS, command)
 
 
 def perhaps_connected(command: Callable[..., None]) -> Callable[..., None]:
     """As `connected`, for commands that also work without a server: without --address the Connection is None."""
-    return _OPTIONAL_ADDRESS(_with_connection(command))
+    return connected_to(_OPTIONAL_ADDRESS, command)
 
 
-def connected_to(address: Callable[..., Any], command: Callable[..., None]) -> Callable[..., None]:
-    """As `connected`, with another option for the address."""
-    addressed: Callable[..., None] = address(_with_connection(command))
+def connected_to(
+    address: Callable[..., Any], command: Callable[..., None], starter: str = "serve"
+) -> Callable[..., None]:
+    """As `connected`, with another option for the address, of what `starter` starts."""
+    addressed: Callable[..., None] = address(_with_connection(command, starter))
     return addressed
 
 
@@ -92,13 +94,13 @@ def connected_to_processes(command: Callable[..., None]) -> Callable[..., None]:
     return _ADMIN_ADDRESSES(_with_credentials(run))
 
 
-def _with_connection(command: Callable[..., None]) -> Callable[..., None]:
+def _with_connection(command: Callable[..., None], starter: str) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*, address: str | None, token: str | None, tls: TlsFiles | None, **arguments: object) -> None:
         try:
             command(None if address is None else Connection(address, token, tls), **arguments)
         except CallFailed as failure:
-            raise click.ClickException(sentence(failure, str(address))) from failure
+            raise click.ClickException(sentence(failure, str(address), starter=starter)) from failure
 
     return _with_credentials(run)
 
@@ -130,13 +132,14 @@ def is_unreachable(failure: CallFailed) -> bool:
     return failure.code == "UNAVAILABLE" and not failure.reason
 
 
-def sentence(failure: CallFailed, address: str, option: str = "--address") -> str:
-    """What a failed call means to somebody at a terminal, who named the address by the option."""
+def sentence(failure: CallFailed, address: str, option: str = "--address", *, starter: str = "serve") -> str:
+    """What a failed call means to somebody at a terminal; the option named the address, of what `starter` starts."""
     if not is_unreachable(failure):
         return str(failure)
     # gRPC puts its whole path to the cause before it, and at times a bracket or its own verdict behind it.
     cause = failure.message.removesuffix(": OK").rpartition(": ")[2].rstrip("]")
     return (
-        f"no answer from {address} ({cause}). Is a server running there (`detector-grpc serve` starts one, {option} "
-        "names another), and is the connection encrypted on both sides or on neither (--tls, --tls-ca, --tls-cert)?"
+        f"no answer from {address} ({cause}). Is a server running there (`detector-grpc {starter}` starts one, "
+        f"{option} names another), and is the connection encrypted on both sides or on neither (--tls, --tls-ca, "
+        "--tls-cert)?"
     )

@@ -26,11 +26,12 @@ from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.rpc.transport import check_server_files
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.registry import open_version
-from detector_grpc.serving.session import import_onnxruntime
+from detector_grpc.serving.remote.session import why_no_engine
+from detector_grpc.serving.session import OnnxFile, import_onnxruntime
 from detector_grpc.serving.tracking import import_assignment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from detector_grpc.settings import Settings
 
@@ -76,8 +77,12 @@ def doctor(settings: Settings, *, as_json: bool) -> None:
 
 
 def _examine(settings: Settings) -> Iterator[Finding]:
-    yield from _runtime(settings)
-    yield from _models(settings)
+    runtime = list(_runtime(settings))
+    yield from runtime
+    if any(finding.verdict == "fault" for finding in runtime):
+        yield from _models(settings, OnnxFile)  # all that can be said of them is how they would be read
+    else:
+        yield from _models(settings, configured.open_file(settings))
     yield _tracking()
     yield _threads(settings)
     yield _memory(settings)
@@ -99,13 +104,19 @@ def _runtime(settings: Settings) -> Iterator[Finding]:
         yield Finding("ONNX Runtime", "fault", error.message)
         return
     yield Finding("ONNX Runtime", "ok", f"{builds[0] if builds else 'onnxruntime'} {runtime.__version__}")
-    available, wanted = runtime.get_available_providers(), settings.runtime.provider
-    if wanted in available:
-        yield Finding("provider", "ok", wanted)
+    engine = settings.runtime.engine
+    what = "provider" if engine is None else "engine"
+    try:
+        configured.check_runtime(settings, runs_models=engine is None)
+    except SetupInvalid as error:
+        yield Finding(what, "fault", error.message)
+        return
+    if engine is None:
+        yield Finding(what, "ok", settings.runtime.provider)
+    elif why := why_no_engine(engine):
+        yield Finding(what, "fault", f"{why}; DETECTOR_RUNTIME_ENGINE names its socket")
     else:
-        yield Finding(
-            "provider", "fault", f"{wanted} is asked for (DETECTOR_RUNTIME_PROVIDER), there are {', '.join(available)}"
-        )
+        yield Finding(what, "ok", f"a process listens at {engine}")
 
 
 def _installed(package: str) -> bool:
@@ -116,7 +127,7 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _models(settings: Settings) -> Iterator[Finding]:
+def _models(settings: Settings, open_file: Callable[[Path], OnnxFile]) -> Iterator[Finding]:
     try:
         sources = configured.model_sources(settings).scan()
     except SetupInvalid as error:
@@ -127,7 +138,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
     for source in sources:
         what = f"{source.model} {source.version}"
         try:
-            loaded = open_version(source, configured.open_file(settings), settings.limits.max_pixels)
+            loaded = open_version(source, open_file, settings.limits.max_pixels)
         except DetectorError as error:
             yield Finding(what, "fault", error.message)
         else:

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from detector_grpc.serving.inputs import ImageInput
 
 CPU_PROVIDER = "CPUExecutionProvider"
+CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+GPU_PROVIDERS = (CUDA, TENSORRT)
 
 NOT_INSTALLED = (
     "ONNX Runtime is not installed: `pip install 'detector-grpc[cpu]'`, or with an NVIDIA GPU "
     "`pip install 'detector-grpc[gpu]'` (exactly one of the two)"
 )
+
+_NOT_FOR_GPUS = "; for NVIDIA GPUs `pip uninstall onnxruntime`, then `pip install 'detector-grpc[gpu]'`"
 
 # Where weights are looked for that lie beside the model file, since that is handed over as bytes.
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -149,16 +153,21 @@ def import_onnxruntime() -> Any:  # noqa: ANN401 - a module without types
     return onnxruntime
 
 
-def check_provider(provider: str) -> None:
+def check_provider(provider: str, setting: str = "") -> None:
     """Refuses an execution provider that the installed ONNX Runtime does not have.
 
+    Args:
+        provider: Its name, as ONNX Runtime has it.
+        setting: What it was named by, for the error.
+
     Raises:
-        ModelInvalid: It has others.
-        SetupInvalid: None is installed.
+        SetupInvalid: It has others, or none is installed.
     """
     available = import_onnxruntime().get_available_providers()
     if provider not in available:
-        raise ModelInvalid(f"{provider} is not available in this ONNX Runtime; it has {', '.join(available)}")
+        named = f"{provider} ({setting})" if setting else provider
+        others = ", ".join(available) + ("" if CUDA in available else _NOT_FOR_GPUS)
+        raise SetupInvalid([f"{named} is not available in this ONNX Runtime; it has {others}"])
 
 
 class OnnxSession:
@@ -175,6 +184,7 @@ class OnnxSession:
 
     Raises:
         ModelInvalid: It is no valid ONNX model, or the provider is not the one that runs it.
+        SetupInvalid: As check_provider.
     """
 
     def __init__(

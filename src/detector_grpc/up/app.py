@@ -21,7 +21,7 @@ from detector_grpc.gateway.supervision.child import Child, Program
 from detector_grpc.gateway.supervision.output import NamedOutput
 from detector_grpc.json_log import JsonLog
 from detector_grpc.serving.cpu import cpu_limit
-from detector_grpc.serving.gpu.providers import GPU_PROVIDERS
+from detector_grpc.serving.session import GPU_PROVIDERS
 from detector_grpc.setting_sections import LOOPBACK
 from detector_grpc.settings import address, environment
 from detector_grpc.stopping import Stopping

@@ -71,7 +71,7 @@ def settings_of_each(settings: Settings, *, has_gateway: bool) -> tuple[Settings
             server=dict(zip(("port", "metrics_port", "admin_port"), ports[3 * number : 3 * number + 3], strict=True)),
             runtime={"workers": threads},
             gateway={"servers": (), "server_metrics": ()},  # so that its addresses are its own
-        )
+        ).model_copy(update={"workers": 1})
         for number in range(count)
     ]
     servers = tuple(chain.from_iterable(server.server_addresses for server in each))

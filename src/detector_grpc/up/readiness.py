@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,16 +17,26 @@ if TYPE_CHECKING:
 
     from detector_grpc.gateway.admin import Admin
 
+log = logging.getLogger(__name__)
+
 # Envoy asks each server every second; a version that cannot be served never becomes healthy.
 SEEN_S = 5.0
 
 POLL_S = 0.1
 
+# Seconds after which whoever has started all wants to know what is waited for.
+PATIENCE_S = 30.0
+
 
 async def until_servers_ready(servers: Sequence[str]) -> None:
-    """Waits until every version has settled and one is ready, in each server at `host:port`."""
-    for server in servers:
-        await _until(partial(_is_serving, server))
+    """Waits until every version has settled and one is ready, in each server at `host:port`; if long, says so."""
+    said = "still waiting for the servers: in each a version must be ready; their lines tell of those that failed"
+    late = asyncio.get_running_loop().call_later(PATIENCE_S, log.warning, said)
+    try:
+        for server in servers:
+            await _until(partial(_is_serving, server))
+    finally:
+        late.cancel()
 
 
 async def until_gateway_ready(envoy: Admin, http_port: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from detector_grpc.cli import main
+from detector_grpc.serving.remote import wire
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +77,35 @@ def test_a_provider_that_is_not_there_is_a_fault_that_names_those_that_are() -> 
     exit_code, findings = examine("--demo", "--runtime-provider", "CUDAExecutionProvider")
     assert exit_code == 1
     assert "CPUExecutionProvider" in findings["provider"]["detail"]
+
+
+def test_models_are_looked_at_also_where_they_cannot_be_run() -> None:
+    _, findings = examine("--demo", "--runtime-provider", "CUDAExecutionProvider")
+    assert findings["codes v1"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("provider", "advice"),
+    [("CPUExecutionProvider", "no DETECTOR_RUNTIME_ENGINE"), ("CUDAExecutionProvider", "`detector-grpc engine`")],
+)
+def test_an_engine_that_is_not_there_is_a_fault_that_says_what_to_do(
+    tmp_path: Path, provider: str, advice: str
+) -> None:
+    flags = ("--runtime-engine", str(tmp_path / "engine"), "--runtime-provider", provider)
+    exit_code, findings = examine("--demo", *flags)
+    assert exit_code == 1
+    assert findings["engine"]["verdict"] == "fault"
+    assert advice in findings["engine"]["detail"]
+    assert findings["codes v1"]["verdict"] == "ok"
+
+
+def test_an_engine_that_is_there_needs_no_gpu_here(tmp_path: Path) -> None:
+    flags = ("--runtime-engine", str(tmp_path / "engine"), "--runtime-provider", "CUDAExecutionProvider")
+    with wire.listen(tmp_path / "engine"):
+        exit_code, findings = examine(*flags)
+    assert exit_code == 1  # there is no model
+    assert findings["engine"]["verdict"] == "ok"
+    assert "provider" not in findings
 
 
 def test_tracking_is_said_to_be_there() -> None:

@@ -171,6 +171,13 @@ def test_without_a_server_one_sentence_says_so_and_what_to_do(run: Run, server: 
         assert "detector-grpc serve" in done.stderr
 
 
+def test_without_a_process_that_watches_for_drift_it_is_said_where_one_was_looked_for_and_what_starts_it() -> None:
+    done = CliRunner().invoke(main, ["drift", "status"], env={"DETECTOR_DRIFT_PORT": "1"})
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: no answer from localhost:1 ")
+    assert "(`detector-grpc drift serve` starts one, --address names another)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("message", "cause"),
     [

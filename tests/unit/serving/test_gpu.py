@@ -14,15 +14,15 @@ from onnx import TensorProto, helper
 from support.host_gpu import HostMemory
 from support.onnx_files import IR_VERSION, OPSET
 
-from detector_grpc.errors import InferenceFailed, ModelInvalid
+from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid
 from detector_grpc.serving.batching import BatchingSession
 from detector_grpc.serving.gpu import memory, providers
 from detector_grpc.serving.gpu.engine import BoundEngine
 from detector_grpc.serving.gpu.memory import CudaFailed, CudaMemory
-from detector_grpc.serving.gpu.providers import CUDA, TENSORRT, GpuOptions
+from detector_grpc.serving.gpu.providers import GpuOptions
 from detector_grpc.serving.inputs import PICTURES
 from detector_grpc.serving.rows import RowShapes
-from detector_grpc.serving.session import CPU_PROVIDER, Model
+from detector_grpc.serving.session import CPU_PROVIDER, CUDA, TENSORRT, Model
 
 if TYPE_CHECKING:
     import ctypes
@@ -121,7 +121,7 @@ def test_tensorrt_keeps_what_it_has_built_where_it_is_told(model: Model) -> None
 
 def test_a_provider_that_onnx_runtime_does_not_have_is_refused_with_those_that_it_has(model: Model) -> None:
     with pytest.raises(
-        ModelInvalid, match=f"{TENSORRT} is not available in this ONNX Runtime; it has .*{CPU_PROVIDER}"
+        SetupInvalid, match=f"{TENSORRT} is not available in this ONNX Runtime; it has .*{CPU_PROVIDER}"
     ):
         providers.open_engines(options(TENSORRT), model)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import resource
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from support.engines import DoublingEngine
+from support.virtual_time import VirtualTime, in_virtual_time
 
 from detector_grpc.errors import EngineGone, InferenceFailed, ModelInvalid
 from detector_grpc.serving.remote import wire
 from detector_grpc.serving.remote.server import EngineServer
-from detector_grpc.serving.remote.session import RemoteSession
+from detector_grpc.serving.remote.session import STARTED_S, RemoteSession, until_engine, why_no_engine
 from detector_grpc.serving.rows import ArrayShape
 from detector_grpc.serving.session import CPU_PROVIDER, Model
 
@@ -136,6 +138,65 @@ def test_an_engine_that_refuses_a_model_says_why(session: RemoteSession, engines
         run(session, 1)
     engines.refuse = None
     assert run(session, 1) == [[2, 2]]
+
+
+@pytest.mark.usefixtures("server")
+def test_what_is_wrong_with_a_model_is_logged_once_however_many_ask_for_it(
+    session: RemoteSession, socket_path: Path, engines: Engines, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(cause: str) -> list[str]:
+        caplog.clear()
+        engines.refuse = ModelInvalid(cause)
+        other = RemoteSession(socket_path, CPU_PROVIDER, MODEL)
+        with ThreadPoolExecutor(4) as threads:
+            asking = [threads.submit(run, each, 1) for each in (session, other) * 4]
+        other.close()
+        assert {each.exception().message for each in asking} == {cause}
+        return [record.cause for record in caplog.records if record.message == "model refused"]
+
+    assert refused("no GPU") == ["no GPU"]
+    assert refused("no GPU") == []
+    assert refused("no batches") == ["no batches"]
+    engines.refuse = None
+    assert run(session, 1) == [[2, 2]]
+
+
+def test_who_only_looks_whether_there_is_an_engine_is_not_spoken_of(
+    serve: Serve, socket_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server = serve()
+    for _ in range(3):
+        assert why_no_engine(socket_path) == ""
+    with wire.connect(str(socket_path)) as stranger:
+        stranger.send(b"nonsense")
+    session = RemoteSession(socket_path, CPU_PROVIDER, MODEL)
+    run(session, 1)  # they were taken in turn, so all those before have been
+    session.close()
+    server.close()
+    serve()
+    said = [record.message for record in caplog.records if "model" not in record.message]
+    assert said == ["a server left in the middle of a word"]
+
+
+def test_whoever_waits_for_an_engine_says_so_once_and_goes_on_when_there_is_one(
+    serve: Serve, socket_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wait(time: VirtualTime) -> None:
+        waiting = asyncio.create_task(until_engine(socket_path))
+        await asyncio.sleep(STARTED_S / 2)
+        assert caplog.records == []
+        await asyncio.sleep(3600)
+        assert not waiting.done()
+        serve()
+        began = time.now
+        await waiting
+        assert time.now - began < 1
+
+    in_virtual_time(wait)
+    ((level, said),) = [(record.levelname, record.message) for record in caplog.records]
+    assert level == "WARNING"
+    assert said.startswith(f"no engine process listens at {socket_path}: No such file or directory")
 
 
 @pytest.mark.usefixtures("server")

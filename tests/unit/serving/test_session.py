@@ -15,7 +15,16 @@ from onnx import TensorProto
 
 from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid
 from detector_grpc.serving import session as module
-from detector_grpc.serving.session import CPU_PROVIDER, Model, OnnxFile, OnnxSession, TensorInfo
+from detector_grpc.serving.session import (
+    CPU_PROVIDER,
+    CUDA,
+    TENSORRT,
+    Model,
+    OnnxFile,
+    OnnxSession,
+    TensorInfo,
+    check_provider,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +84,21 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_provider_that_is_not_available_is_refused_with_those_that_are(make_onnx: Make) -> None:
-    with pytest.raises(ModelInvalid, match=rf"NoSuchProvider is not available .* it has .*{CPU_PROVIDER}"):
+    with pytest.raises(SetupInvalid, match=rf"NoSuchProvider is not available .* it has .*{CPU_PROVIDER}"):
         OnnxSession(model_of(make_onnx()), provider="NoSuchProvider")
+
+
+@pytest.mark.parametrize(
+    ("available", "advised"), [([CPU_PROVIDER], True), ([TENSORRT, CUDA, CPU_PROVIDER], False)], ids=["CPU", "GPU"]
+)
+def test_where_providers_of_gpus_come_from_is_said_where_there_are_none(
+    available: list[str], monkeypatch: pytest.MonkeyPatch, *, advised: bool
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    with pytest.raises(SetupInvalid) as caught:
+        check_provider("cuda", "--provider")
+    assert caught.value.message.startswith("cuda (--provider) is not available in this ONNX Runtime; it has ")
+    assert ("`pip uninstall onnxruntime`, then `pip install 'detector-grpc[gpu]'`" in caught.value.message) is advised
 
 
 def test_a_provider_that_would_silently_be_another_is_refused(make_onnx: Make, monkeypatch: pytest.MonkeyPatch) -> None:

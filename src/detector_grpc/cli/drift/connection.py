@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from detector_grpc import settings
 from detector_grpc.cli.connection import Connection, connected_to
 from detector_grpc.client.drift import Drift
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-_ADDRESS = click.option(
-    "--address",
-    default="localhost:50040",
-    show_default=True,
+# What starts the process that watches.
+STARTER = "drift serve"
+
+# An option for its address; to be called with the names of the option.
+address_option = partial(
+    click.option,
+    default=lambda: f"localhost:{settings.load().drift.port}",
+    show_default="DETECTOR_DRIFT_PORT of this machine",
     envvar="DETECTOR_DRIFT_TARGET",
     show_envvar=True,
     metavar="HOST:PORT",
-    help="Process of `drift serve`, or the gateway before it.",
+    help=f"Process of `{STARTER}`, or the gateway before it.",
 )
 
 
 def connected_to_drift(command: Callable[..., None]) -> Callable[..., None]:
     """As cli.connection.connected, but by default to the process that watches."""
-    return connected_to(_ADDRESS, command)
+    return connected_to(address_option("--address"), command, STARTER)
 
 
 def ask(connection: Connection, question: Callable[[Drift], Awaitable[Any]]) -> Any:  # noqa: ANN401  whatever it is

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from detector_grpc.cli.connection import connected, sentence
+from detector_grpc.cli.drift.connection import STARTER, address_option
 from detector_grpc.cli.drift.world import World
 from detector_grpc.cli.stream.sources import SourceFailed, open_source
 from detector_grpc.client import AsyncDetector, CallFailed
@@ -55,16 +56,7 @@ _ASK_EVERY_S = 1.0
 @click.option("--model-version", default="", show_default="the server's choice", help="Version of the model.")
 @click.option("--stream-id", default="", help="Name of the camera that the pictures are of.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what happens by chance.")
-@click.option(
-    "--drift",
-    "drift_address",
-    default="localhost:50040",
-    show_default=True,
-    envvar="DETECTOR_DRIFT_TARGET",
-    show_envvar=True,
-    metavar="HOST:PORT",
-    help="Process of `drift serve`, or the gateway before it.",
-)
+@address_option("--drift", "drift_address")
 def simulate(
     connection: Connection,
     *,
@@ -104,7 +96,7 @@ def simulate(
     except SourceFailed as failure:
         raise click.ClickException(str(failure)) from failure
     except _DriftFailed as failed:
-        raise click.ClickException(sentence(failed.failure, drift_address, "--drift")) from failed
+        raise click.ClickException(sentence(failed.failure, drift_address, "--drift", starter=STARTER)) from failed
     finally:
         stopping.set()
     if not called:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from detector_grpc.cli.connection import json_option, sentence
-from detector_grpc.cli.drift.connection import ask, connected_to_drift
+from detector_grpc.cli.drift.connection import STARTER, ask, connected_to_drift
 from detector_grpc.client import CallFailed
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def watch(connection: Connection, *, model: str, version: str, every: float) -> 
             try:
                 statuses = ask(connection, lambda drift: drift.status(model, version))
             except CallFailed as failure:
-                live.update(Group(page, Text(sentence(failure, connection.address), "red")), refresh=True)
+                live.update(
+                    Group(page, Text(sentence(failure, connection.address, starter=STARTER), "red")), refresh=True
+                )
             else:
                 page = _page(statuses, all_features=False)
                 live.update(page, refresh=True)

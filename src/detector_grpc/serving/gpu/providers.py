@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from detector_grpc.errors import ModelInvalid
 from detector_grpc.serving.gpu.engine import BoundEngine
 from detector_grpc.serving.gpu.memory import CudaFailed, CudaMemory
-from detector_grpc.serving.session import OnnxSession, check_provider, import_onnxruntime
+from detector_grpc.serving.session import TENSORRT, OnnxSession, check_provider, import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from detector_grpc.serving.session import Model
-
-CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
-GPU_PROVIDERS = (CUDA, TENSORRT)
 
 
 class GpuOptions(NamedTuple):
@@ -45,7 +42,8 @@ def open_engines(gpu: GpuOptions, model: Model) -> Sequence[BoundEngine]:
     """Opens a model on all GPUs.
 
     Raises:
-        ModelInvalid: It is no valid ONNX model, the provider is not there, or a GPU is not.
+        ModelInvalid: It is no valid ONNX model, or a GPU is not there.
+        SetupInvalid: The provider is not there.
     """
     check_provider(gpu.provider)
     import_onnxruntime().preload_dlls()  # those of CUDA that come as Python packages

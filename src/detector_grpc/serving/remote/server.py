@@ -56,6 +56,7 @@ class EngineServer:
         self._max_delay_s = max_delay_s
         self._lock = threading.Lock()
         self._held: dict[wire.Opening, _Held] = {}
+        self._refused: dict[wire.Opening, str] = {}
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._closed = threading.Event()
         self._listener = wire.listen(path)
@@ -104,15 +105,18 @@ class EngineServer:
                 del self._connections[threading.current_thread()]
 
     def _run_rows(self, connection: socket.socket) -> None:
-        opening, model = wire.receive_opening(connection)
+        received = wire.receive_opening(connection)
+        if received is None:
+            return
+        opening, model = received
         with self._holding(opening) as held:
             try:
                 opened = held.opened(partial(self._open, opening, model))
             except DetectorError as error:
-                log.error("model refused", extra={"digest": opening.digest, "cause": error.message})  # noqa: TRY400 - expected
+                self._say_refused(opening, error.message)
                 wire.send_refusal(connection, error.message)
                 return
-            del model  # which has a file open
+            del received, model  # which has a file open
             wire.send_shapes(connection, opened.shapes)
             memory = wire.receive_row(connection, opened.shapes.size_bytes)
             row, turn = opened.shapes.row_in(memory), threading.Lock()
@@ -138,8 +142,17 @@ class EngineServer:
         except BaseException:
             batcher.close()
             raise
+        with self._lock:
+            self._refused.pop(opening, None)
         log.info("model ready", extra={"digest": opening.digest, "provider": engines[0].provider})
         return opened
+
+    def _say_refused(self, opening: wire.Opening, cause: str) -> None:
+        """Once for all threads of all servers that ask for a model, until it can be run or the cause is another."""
+        with self._lock:
+            said, self._refused[opening] = self._refused.get(opening), cause
+        if said != cause:
+            log.error("model refused", extra={"digest": opening.digest, "cause": cause})
 
     @contextmanager
     def _holding(self, opening: wire.Opening) -> Iterator[_Held]:

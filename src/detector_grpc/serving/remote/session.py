@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
+import math
 import os
 import threading
 import time
@@ -29,7 +32,29 @@ if TYPE_CHECKING:
     from detector_grpc.serving.session import Model
 
 
+log = logging.getLogger(__name__)
+
 _PAUSE_S = 0.1
+
+# Seconds after which an engine process that was started together with its servers listens, or something is wrong.
+STARTED_S = 5.0
+
+
+def why_no_engine(engine: Path) -> str:
+    """What the operator is told where no engine process listens; empty where one does."""
+    why = wire.why_nobody_listens(engine)
+    return f"no engine process listens at {engine}: {why} (`detector-grpc engine` starts one)" if why else ""
+
+
+async def until_engine(engine: Path) -> None:
+    """Waits until an engine process listens, for as long as it takes; what is waited for is said once in the log."""
+    clock = asyncio.get_running_loop().time
+    says_at = clock() + STARTED_S
+    while why := why_no_engine(engine):
+        if clock() >= says_at:
+            log.warning("%s; models are loaded when one does", why)
+            says_at = math.inf
+        await asyncio.sleep(_PAUSE_S)
 
 
 class RemoteSession:
@@ -48,7 +73,7 @@ class RemoteSession:
     def __init__(self, engine: Path, provider: str, model: Model, patience_s: float = 60.0) -> None:
         self.provider = provider
         self._engine, self._path = str(engine), str(model.path.absolute())
-        self._await_engine(patience_s)
+        _await_engine(engine, patience_s)
         self._digest = hashlib.sha256(model.content).hexdigest()
         self._model = wire.memory_file(len(model.content))
         os.pwrite(self._model, model.content, 0)
@@ -76,19 +101,6 @@ class RemoteSession:
         self._forget(tuple(self._connections))
         os.close(self._model)
 
-    def _await_engine(self, patience_s: float) -> None:
-        """Engine and servers start at the same time."""
-        patience = time.monotonic() + patience_s
-        while True:
-            try:
-                wire.connect(self._engine).close()
-            except OSError as error:
-                if time.monotonic() > patience:
-                    raise ModelInvalid(f"no engine process listens at {self._engine}: {error.strerror}") from error
-                time.sleep(_PAUSE_S)
-            else:
-                return
-
     def _connected(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> _Connection:
         shapes = tuple((name, ArrayShape.of(value)) for name, value in feeds.items())
         opening = wire.Opening(self._digest, self._path, shapes, tuple(outputs))
@@ -105,6 +117,15 @@ class RemoteSession:
             self._connections.difference_update(connections)
         for connection in connections:
             connection.close()
+
+
+def _await_engine(engine: Path, patience_s: float) -> None:
+    """It may be being started again."""
+    patience = time.monotonic() + patience_s
+    while why := why_no_engine(engine):
+        if time.monotonic() > patience:
+            raise ModelInvalid(why)
+        time.sleep(_PAUSE_S)
 
 
 class _Connection:

@@ -71,6 +71,19 @@ def connect(path: str) -> socket.socket:
     return connection
 
 
+def why_nobody_listens(path: Path) -> str:
+    """What is found in the place of an engine; empty where one listens. Waits for nothing."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as looking:
+        looking.setblocking(False)  # noqa: FBT003 - socket's own
+        try:
+            looking.connect(str(path))
+        except BlockingIOError:  # as many servers as may wait for it do
+            return ""
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
+
+
 def listen(path: Path) -> socket.socket:
     """The engine's end, at a path to which nobody else may write.
 
@@ -78,12 +91,9 @@ def listen(path: Path) -> socket.socket:
         OSError: Nobody can listen there.
     """
     if path.is_socket():  # of an engine before, or of another one
-        try:
-            connect(str(path)).close()
-        except OSError:
-            path.unlink()
-        else:
+        if not why_nobody_listens(path):
             raise OSError(errno.EADDRINUSE, "another engine process listens there")
+        path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         listener.bind(str(path))
@@ -108,12 +118,14 @@ def send_opening(connection: socket.socket, opening: Opening, model: int) -> Non
     socket.send_fds(connection, [json.dumps(opening).encode()], [model])
 
 
-def receive_opening(connection: socket.socket) -> tuple[Opening, mmap]:
-    """The first message, and the model.
+def receive_opening(connection: socket.socket) -> tuple[Opening, mmap] | None:
+    """The first message, and the model; None from who leaves without one, since it only looked who listens.
 
     Raises:
         NotUnderstood: It is none.
     """
+    if not connection.recv(1, socket.MSG_PEEK):
+        return None
     message, model = _receive_file(connection)
     try:
         digest, path, feeds, outputs = json.loads(message)
