@@ -17,6 +17,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arguments import at_least
 from beside import call_in_turns, table_of
 from rich.console import Console
 from support.calls import encoded_request
@@ -57,7 +58,7 @@ def requests() -> Iterator[DetectRequest]:
 def main() -> None:
     """Starts everything, and measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="of each kind")
+    parser.add_argument("--rounds", type=at_least(1), default=15, help="of each kind")
     arguments = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import uvloop
+from arguments import at_least, positive
 from demo_server import cpu_clock_s, repository_server
 from engine import Curve, CurveFile, curve_engines, exact_sleep
 from overhead import picture
@@ -315,11 +316,11 @@ def plot(points: Sequence[Point], picture_ms: float, file: Path) -> None:
 def main() -> None:
     """Measures, prints, and writes what it found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2, help="of each point")
-    parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
-    parser.add_argument("--processes", type=int, nargs="*", default=PROCESSES)
-    parser.add_argument("--generators", type=int, default=2, help="processes for each server")
-    parser.add_argument("--picture-ms", type=float, default=0.3, help="that the engine takes for each")
+    parser.add_argument("--seconds", type=positive, default=2, help="of each point")
+    parser.add_argument("--threads", type=at_least(1), nargs="+", default=THREADS)
+    parser.add_argument("--processes", type=at_least(1), nargs="*", default=PROCESSES)
+    parser.add_argument("--generators", type=at_least(1), default=2, help="processes for each server")
+    parser.add_argument("--picture-ms", type=positive, default=0.3, help="that the engine takes for each")
     parser.add_argument("--json", type=Path, help="file for all figures")
     parser.add_argument("--plot", type=Path, help="file for a plot, .svg or .png")
     arguments = parser.parse_args()

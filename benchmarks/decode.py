@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from arguments import at_least
 from rich.console import Console
 from rich.table import Table
 
@@ -47,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", nargs="?", type=Path, default=configured.BUNDLED / "pictures" / "desk.jpg")
     parser.add_argument("--input", type=int, default=640, help="side of the model's input, pixels")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=at_least(2), default=40)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)  # as in the server
     table = Table("JPEG", "KB", "decoded as", "all pixels, ms", "reduced, ms", "ratio (quartiles)")

@@ -14,6 +14,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from arguments import at_least
 from beside import call_in_turns, table_of
 from rich.console import Console
 from support.calls import encoded_request
@@ -34,7 +35,7 @@ SAMPLED = {"none": (0.0, 10.0), "a tenth, the default": (0.1, 10.0), "all": (1.0
 def main() -> None:
     """Starts everything, and measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="of each kind")
+    parser.add_argument("--rounds", type=at_least(1), default=15, help="of each kind")
     arguments = parser.parse_args()
     requests = itertools.repeat(encoded_request(jpeg(qr_picture(640, 480).image)))
     with ExitStack() as stack:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.request import urlopen
 
 import grpc
+from arguments import at_least
 from demo_server import demo_server
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -73,7 +74,7 @@ def measure(idle_s: int) -> Footprint:
 def main() -> None:
     """Measures, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least(1), default=5)
     parser.add_argument("--idle-s", type=int, default=10, help="seconds for which each server is idle")
     arguments = parser.parse_args()
     rounds = [measure(arguments.idle_s) for _ in track(range(arguments.rounds), console=Console(stderr=True))]

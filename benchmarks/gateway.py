@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import psutil
+from arguments import at_least
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -61,7 +62,7 @@ def posting(rest: Rest, body: bytes, content_type: str) -> Callable[[], object]:
 def main() -> None:
     """Starts everything, and measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--rounds", type=at_least(2), default=1000)
     arguments = parser.parse_args()
     encoded = picture()
     request = encoded_request(encoded)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import uvloop
+from arguments import at_least
 from cameras import verdict
 from demo_server import repository_server
 from nets import write_repository
@@ -138,7 +139,7 @@ async def measure(server: DemoServer, model: str, version: str, arguments: argpa
 def main() -> None:
     """Serves, calls, and says whether the bar holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=at_least(1), default=6)
     parser.add_argument("--seconds", type=float, default=15, help="of calls alone, and of calls beside recordings")
     parser.add_argument("--rate", type=float, default=4, help="calls per second")
     parser.add_argument("--streams", type=int, default=4, help="recordings")

@@ -34,6 +34,7 @@ import grpc
 import grpc.aio
 import numpy as np
 import uvloop
+from arguments import at_least
 from demo_server import cpu_clock_s, repository_server
 from nets import NETS, write_repository
 from rich.console import Console
@@ -243,8 +244,8 @@ def report(rows: dict[str, list[list[float]]], title: str) -> None:
 def main() -> None:
     """Measures, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--requests", type=int, default=10, help="per round, client and side")
+    parser.add_argument("--rounds", type=at_least(2), default=60)
+    parser.add_argument("--requests", type=at_least(1), default=10, help="per round, client and side")
     parser.add_argument("--picture", choices=PICTURES, default="vga")
     parser.add_argument("--net", choices=[configured.BUNDLED_MODEL, *NETS], default=configured.BUNDLED_MODEL)
     arguments = parser.parse_args()

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import uvloop
+from arguments import at_least
 from demo_server import MIB
 from overhead import HEIGHT, WIDTH, picture
 from peer_report import publish
@@ -170,7 +171,7 @@ def machine(processors: int) -> str:
 def main() -> None:
     """Measures, and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=at_least(1), default=3)
     parser.add_argument("--seconds", type=float, default=3.5, help="of each load but the overload")
     parser.add_argument("--times", type=float, default=3, help="the overload, as a multiple of what a bare loop does")
     parser.add_argument("--overload-s", type=float, default=6)

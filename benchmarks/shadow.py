@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from arguments import at_least
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -45,7 +46,7 @@ def free_port() -> int:
 def main() -> None:
     """Starts everything, and measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10, help="of each kind")
+    parser.add_argument("--rounds", type=at_least(2), default=10, help="of each kind")
     arguments = parser.parse_args()
     request, port = encoded_request(picture()), free_port()
     taken_ms: dict[str, list[float]] = {name: [] for name in SHADOWS}

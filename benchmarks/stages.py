@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from arguments import at_least
 from nets import NETS, write_repository
 from overhead import PICTURES, VERSION, picture
 from rich.console import Console
@@ -80,7 +81,7 @@ def pipeline_ms(pipeline: Pipeline, data: bytes) -> float:
 def main() -> None:
     """Measures, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=at_least(1), default=30)
     parser.add_argument("--nets", choices=NETS, nargs="+", default=list(NETS))
     parser.add_argument("--pictures", choices=PICTURES, nargs="+", default=list(PICTURES))
     arguments = parser.parse_args()

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from arguments import at_least
 from demo_server import repository_server
 from nets import write_repository
 from overhead import picture
@@ -90,7 +91,7 @@ def _by_part(rounds: Sequence[Taken]) -> Sequence[Sequence[float]]:
 def main() -> None:
     """Measures, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=at_least(1), default=40)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         taken = measure(write_repository(Path(folder)), arguments.rounds)

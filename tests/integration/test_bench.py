@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +24,6 @@ from detector_grpc.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from click.testing import Result
     from support.servers import ServerProcess
@@ -150,26 +152,48 @@ def test_streams_that_the_server_does_not_take_on_are_counted(tmp_path: Path) ->
     result = told(done)["result"]
     assert sum(result["streams_failed"].values()) == 2  # by the server's reason, unless gRPC loses it
     assert sorted(result["share"]["looked_at"])[:2] == [0, 0]
-    assert (result["frames"], result["unanswered"]) == (10, 0)
+    assert (result["frames"], result["unsent"], result["unanswered"]) == (30, 20, 0)
 
 
-def test_frames_that_a_server_which_stops_leaves_unanswered_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_frames_that_are_due_when_the_server_is_gone_are_told(tmp_path: Path, number: signal.Signals) -> None:
     tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
     with server_process(repository=tmp_path) as stopping:
         with connected(stopping.address) as client:
             client.wait_for_status(SERVING)
-        words = ["cameras", "--cameras", "2", "--fps", "20", "--seconds", "60", "--warm-up-s", "0", "--model", "tiny"]
+        words = ["cameras", "--cameras", "2", "--fps", "20", "--seconds", "4", "--warm-up-s", "0", "--model", "tiny"]
         command = [sys.executable, "-m", "detector_grpc", "bench", *words, "--address", stopping.address, "--json"]
         with subprocess.Popen(command, env=DEFAULTS, stdout=subprocess.PIPE, text=True) as process:
-            frames = "object_detection_stream_frames_total"
-            wait_until(lambda: read_metrics(stopping).total(frames) > 10, "10 frames")
-            stopping.send(signal.SIGTERM)
+            wait_until(lambda: calls_at(stopping) > 10, "10 frames")
+            stopping.send(number)
             out, _ = process.communicate(timeout=60)
     result = json.loads(out)["result"]
     assert process.returncode == 0
     assert sum(result["streams_failed"].values()) == 2
+    assert result["streams_reopened"] == 0
+    assert 0 <= result["first_failed_at_s"] < 4
+    assert result["frames"] == 2 * 20 * 4
     assert result["looked_at"] > 0
-    assert result["looked_at"] + sum(result["dropped"].values()) + result["unanswered"] == result["frames"]
+    assert result["unsent"] > 0
+    seen = result["looked_at"] + sum(result["dropped"].values())
+    assert seen + result["unanswered"] + result["unsent"] == result["frames"]
+
+
+def test_a_search_says_that_the_server_is_gone(tmp_path: Path) -> None:
+    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
+    with server_process(repository=tmp_path) as dying:
+        with connected(dying.address) as client:
+            client.wait_for_status(SERVING)
+        words = ["search", "--p99-ms", "5000", "--from-rate", "50", "--seconds", "60", "--warm-up-s", "0"]
+        command = [*words, "--model", "tiny", "--address", dying.address]
+        with started(*command) as process:
+            wait_until(lambda: calls_at(dying) > 20, "20 calls")
+            dying.send(signal.SIGKILL)
+            out, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error.startswith(f"Error: no answer from {dying.address} ")
+    assert "beyond" not in out
+    assert "Cut short" in out
 
 
 @each_command
@@ -201,6 +225,13 @@ def test_a_model_that_is_not_there_is_an_error_at_once(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("rate", "--rate", "1", "--seconds", "1e300"), "--seconds"),
+        (("rate", "--rate", "1e300"), "that would be 3.2e+301 calls"),
+        (("rate", "--rate", "1", "--confidence", "nan"), "--confidence"),
+        (("rate", "--rate", "1", "--address", ""), "the address is empty"),
+        (("clients", "--deadline-ms", "1e13"), "--deadline-ms"),
+        (("cameras", "--fps", "1e-310"), "--fps"),
+        (("search", "--p99-ms", "100", "--resolution", "1e-300"), "--resolution"),
         (("rate", "--rate", "0"), "--rate"),
         (("rate", "--rate", "nan"), "--rate"),
         (("rate", "--rate", "inf"), "--rate"),
@@ -249,20 +280,70 @@ def test_a_folder_without_pictures_is_a_usage_error(bench: Bench, tmp_path: Path
     assert "pictures in" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*COMMANDS["rate"], "--deadline-ms", "1e-6"),
+        (*COMMANDS["clients"], "--deadline-ms", "1e-6"),
+        ("search", "--p99-ms", "1e-6", "--deadline-ms", "1e-6", *SHORT),
+    ],
+)
+def test_a_plot_can_be_of_a_load_that_was_not_answered_at_all(
+    bench: Bench, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = bench(*words, "--plot", tmp_path / "plot.svg")
+    assert (done.exit_code, done.stderr.count("Error")) == (0, 0), done.output
+    assert "DEADLINE_EXCEEDED" in done.output
+    assert "<svg" in (tmp_path / "plot.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "what"), [(("rate", "--rate", "1e-9"), "call"), (("cameras", "--fps", "0.001"), "frame")]
+)
+def test_where_nothing_was_due_there_is_nothing_to_plot_and_no_cost(
+    bench: Bench, tmp_path: Path, words: tuple[str, ...], what: str
+) -> None:
+    done = bench(*words, *SHORT, "--plot", tmp_path / "plot.svg")
+    assert done.exit_code == 1
+    assert done.stderr == f"Nothing is plotted\nError: not a single {what} was measured\n"
+    assert "Generator" not in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_overload_says_how_calls_failed_where_none_was_answered(bench: Bench) -> None:
+    done = bench(*COMMANDS["overload"], "--deadline-ms", "1e-6")
+    assert done.exit_code == 1
+    assert re.match(r"Error: not a single call was answered; \d+ failed: DEADLINE_EXCEEDED", done.stderr)
+
+
+def test_a_full_disk_is_told_in_a_sentence(server: ServerProcess) -> None:
+    words = [sys.executable, "-m", "detector_grpc", "bench", *COMMANDS["rate"], "--address", server.address]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            words, env=DEFAULTS, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write: No space left on device\n")
+
+
+def calls_at(server: ServerProcess) -> float:
+    """Calls and frames that the server has answered so far."""
+    metrics = read_metrics(server)
+    return metrics.total("object_detection_requests_total") + metrics.total("object_detection_stream_frames_total")
+
+
+def started(*words: str) -> subprocess.Popen[str]:
+    """The command, as a process."""
+    command = [sys.executable, "-m", "detector_grpc", "bench", *words]
+    return subprocess.Popen(command, env=DEFAULTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.mark.parametrize("words", [("rate", "--rate", "50"), ("clients",), ("cameras", "--fps", "20")])
 def test_ctrl_c_prints_what_there_is_and_says_that_it_was_cut_short(
     server: ServerProcess, words: tuple[str, ...]
 ) -> None:
-    def calls() -> float:
-        metrics = read_metrics(server)
-        return metrics.total("object_detection_requests_total") + metrics.total("object_detection_stream_frames_total")
-
-    before = calls()
-    command = [sys.executable, "-m", "detector_grpc", "bench", *words, "--seconds", "60", "--warm-up-s", "0", "--json"]
-    with subprocess.Popen(
-        [*command, "--address", server.address], env=DEFAULTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        wait_until(lambda: calls() > before + 20, "20 calls")
+    before = calls_at(server)
+    with started(*words, "--seconds", "60", "--warm-up-s", "0", "--json", "--address", server.address) as process:
+        wait_until(lambda: calls_at(server) > before + 20, "20 calls")
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (0, "")
@@ -270,3 +351,45 @@ def test_ctrl_c_prints_what_there_is_and_says_that_it_was_cut_short(
     assert result["cut_short"]
     assert 0 < result["seconds"] < 60
     assert result.get("answered", result.get("looked_at")) > 0
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [("rate", "call"), ("clients", "call"), ("cameras", "frame"), ("search", "rate"), ("overload", "call")],
+)
+def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
+    server: ServerProcess, tmp_path: Path, command: str, what: str
+) -> None:
+    before, plot = calls_at(server), tmp_path / "plot.svg"
+    words = [*COMMANDS[command], "--warm-up-s", "60", "--plot", str(plot)]
+    with started(*words, "--address", server.address) as process:
+        wait_until(lambda: calls_at(server) > before + 5, "5 calls")
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error.endswith(f"Error: not a single {what} was measured\n")
+    assert "Traceback" not in error
+    assert "No rate" not in out
+    assert not plot.exists()
+
+
+def test_a_load_that_ctrl_c_ends_in_its_warm_up_is_left_out(server: ServerProcess) -> None:
+    """The closed loop is over when calls come to rest, as the next load hardly makes any."""
+    words = ["--clients", "2", "--times", "1e-4", "--seconds", "0.3", "--warm-up-s", "5", "--json"]
+    before = last = calls_at(server)
+    changed_at = time.monotonic()
+
+    def at_rest() -> bool:
+        nonlocal last, changed_at
+        last, previous = calls_at(server), last
+        changed_at = time.monotonic() if last != previous else changed_at
+        return last > before + 20 and time.monotonic() > changed_at + 1
+
+    with started("overload", *words, "--address", server.address) as process:
+        wait_until(at_rest, "the end of the closed loop")
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (0, "")
+    result = json.loads(out)["result"]
+    assert (result["cut_short"], result["multiples"]) == (True, [])
+    assert result["capacity_per_s"] > 0

@@ -48,19 +48,23 @@ class CameraReport:
         seconds: Length of the window.
         cameras: Number of cameras.
         fps: Pictures per second and camera.
-        frames: Frames that count.
+        frames: Frames that were due within the window, whether there was a stream or not.
         looked_at: Those that were looked at.
         looked_at_per_s: The same per second.
         dropped: Numbers of frames by why they were dropped.
         failed: Numbers of frames by how they failed.
-        unanswered: Frames that never got an answer.
-        streams_failed: Numbers of streams by how they ended early, or were not taken on.
+        unsent: Frames that were not sent, as their camera had no stream.
+        unanswered: Frames that were sent and never got an answer.
+        streams_failed: Numbers of streams by how they ended early, or were not taken on; the warm-up included.
+        first_failed_at_s: When the first of these failed, since the window began, negative in the warm-up; None if
+            none did.
+        streams_reopened: Number of streams that were taken on afterwards.
         age: From taking the picture to its answer, as seen from here, of frames that were looked at.
         age_at_server: From the frame's arrival to its answer, as the server says.
         jitter: How much the age changes from one frame of a camera that was looked at to the next.
         share: How evenly the cameras were treated; None if nothing was looked at.
         lateness: How much later than they were taken frames were sent.
-        cpu_ms_per_frame: CPU time of the generator.
+        cpu_ms_per_frame: CPU time of the generator; 0 if no frame was sent.
         timeline: Second by second.
         cut_short: Whether the measurement was stopped early.
         warnings: Why figures are not what they seem, in sentences.
@@ -74,8 +78,11 @@ class CameraReport:
     looked_at_per_s: float
     dropped: Mapping[str, int]
     failed: Mapping[str, int]
+    unsent: int
     unanswered: int
     streams_failed: Mapping[str, int]
+    first_failed_at_s: float | None
+    streams_reopened: int
     age: Percentiles | None
     age_at_server: Percentiles | None
     jitter: Percentiles | None
@@ -94,10 +101,14 @@ class CameraReport:
         looked_at = [list(filter(_is_looked_at, each)) for each in by_camera]
         answers = [frame.answer for frame in frames if frame.answer is not None]
         age = Percentiles.of([_age_s(frame) for each in looked_at for frame in each])
-        lateness = Percentiles.of([frame.sent_s - frame.due_s for frame in frames])
+        lateness = Percentiles.of([frame.sent_s - frame.due_s for frame in frames if frame.sent_s is not None])
         seen = sum(map(len, looked_at))
-        unanswered = len(frames) - len(answers)
+        unsent = sum(frame.sent_s is None for frame in frames)
+        unanswered = len(frames) - unsent - len(answers)
+        gaps = [gap for camera in filmed.cameras for gap in camera.gaps]
         warnings = lateness_warning(lateness, age, "age")
+        if unsent:
+            warnings.append(f"{unsent} frames were not sent, as there was no stream: ages say nothing of these")
         if unanswered:
             warnings.append(f"{unanswered} frames never got an answer")
         return cls(
@@ -109,8 +120,11 @@ class CameraReport:
             looked_at_per_s=per_second(seen, filmed.seconds),
             dropped=dict(Counter(answer.dropped for answer in answers if answer.dropped).most_common()),
             failed=counted(answer.failure for answer in answers),
+            unsent=unsent,
             unanswered=unanswered,
-            streams_failed=counted(camera.failure for camera in filmed.cameras),
+            streams_failed=counted(gap.failure for gap in gaps),
+            first_failed_at_s=min((gap.began_s for gap in gaps), default=None),
+            streams_reopened=sum(gap.ended_s is not None for gap in gaps),
             age=age,
             age_at_server=Percentiles.of(
                 [frame.answer.age_ms / 1e3 for each in looked_at for frame in each if frame.answer is not None]

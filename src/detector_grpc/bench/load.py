@@ -76,7 +76,8 @@ class Measured:
         calls: Those that count.
         unanswered: Number of calls, the warm-up included, that had not ended when the measurement was cut short.
         unsent: Number of calls that were due and not sent, as too many were unanswered for the generator's memory.
-        cpu_ms_per_call: CPU time of this process, all its threads, for each call that was sent, the warm-up included.
+        cpu_ms_per_call: CPU time of this process, all its threads, for each call that was sent, the warm-up included;
+            0 if none was.
         cut_short: Whether it was stopped early.
     """
 
@@ -191,7 +192,7 @@ class Load:
             tuple(calls),
             self._unanswered,
             self._unsent,
-            self._cpu_s / max(self._sent, 1) * 1e3,
+            self._cpu_s / self._sent * 1e3 if self._sent else 0.0,
             cut_short,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from detector_grpc.bench.overload import OverloadReport
@@ -53,9 +52,9 @@ def plot_over_time(
     for name, color in (("p50", _BLUE), ("p99", _ORANGE)):
         values_ms = [_known(getattr(each, f"{name}_ms")) for each in seconds]
         times.plot([each.at_s + 0.5 for each in seconds], values_ms, ".-", color=color, label=name)
-    times.set(yscale="log", ylabel="ms", xlabel="time, s")
+    times.set(ylabel="ms", xlabel="time, s")
     times.sharex(numbers)
-    _plain_numbers(times.yaxis)
+    _logarithmic(times, "y")
     for panel in (numbers, times):
         panel.grid(alpha=0.3)
         panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -83,9 +82,9 @@ def plot_search(title: str, report: SearchReport) -> Figure:
     axes.axhline(report.p99_bound_ms, color=_GREY, linestyle="--", label="bound")
     if report.highest_per_s is not None:
         axes.axvline(report.highest_per_s, color=_BLUE, linestyle=":", label=f"{report.highest_per_s:.1f} per second")
-    axes.set(xscale="log", yscale="log", xlabel="calls per second", ylabel="p99 of the answered, ms")
-    for axis in (axes.xaxis, axes.yaxis):
-        _plain_numbers(axis)
+    axes.set(xlabel="calls per second", ylabel="p99 of the answered, ms")
+    _logarithmic(axes, "x")
+    _logarithmic(axes, "y")
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
@@ -106,8 +105,8 @@ def plot_overload(title: str, report: OverloadReport) -> Figure:
         ("refused", [run.load.refused for run in runs], _ORANGE),
     ):
         right.plot(rates, [_p99(each) for each in values], "o-", color=color, label=name)
-    right.set(yscale="log", xlabel="calls per second", ylabel="p99, ms", xlim=(0, None))
-    _plain_numbers(right.yaxis)
+    right.set(xlabel="calls per second", ylabel="p99, ms", xlim=(0, None))
+    _logarithmic(right, "y")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend()
@@ -122,19 +121,25 @@ def _percentiles(axes: Axes, name: str, values_s: Sequence[float], style: str) -
 
 
 def _percentile_axis(axes: Axes) -> None:
-    axes.set(xscale="log", yscale="log", xlabel="percentile", ylabel="ms")
+    axes.set(xscale="log", xlabel="percentile", ylabel="ms")
     axes.set_xticks(1 / (1 - _SHARES), [f"{share * 100:g}" for share in _SHARES])
     axes.xaxis.minorticks_off()
     axes.set_xlim(1, None)
-    _plain_numbers(axes.yaxis)
+    _logarithmic(axes, "y")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
 
 
-def _plain_numbers(axis: Axis) -> None:
-    """1, 2, 5, 10, … on a logarithmic axis, and not powers of ten."""
+def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic axis with 1, 2, 5, 10, … and not powers of ten; without numbers where there is nothing to show."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter  # noqa: PLC0415 - as in figures.py
 
+    axis, smallest = {"x": (axes.xaxis, axes.dataLim.minposx), "y": (axes.yaxis, axes.dataLim.minposy)}[which]
+    if not np.isfinite(smallest):
+        axis.set_ticks([])
+        axes.text(0.5, 0.5, "nothing was answered", ha="center", va="center", transform=axes.transAxes)
+        return
+    axes.set(**{f"{which}scale": "log"})
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())

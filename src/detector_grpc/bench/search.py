@@ -55,7 +55,8 @@ class SearchReport:
 
     Attributes:
         p99_bound_ms: The bound.
-        resolution: Largest ratio, less 1, between the rate that was found and one that is too high.
+        resolution: Largest ratio, less 1, that there was to be between the rate that is found and one that is too high.
+        found_to: The ratio that there is; None if no higher rate was tried, or no rate found.
         highest_per_s: The rate that was confirmed, else the highest within the bound such that no lower one was beyond
             it; None without any.
         confirmed: Whether it was confirmed.
@@ -66,6 +67,7 @@ class SearchReport:
 
     p99_bound_ms: float
     resolution: float
+    found_to: float | None
     highest_per_s: float | None
     confirmed: bool
     steps: Sequence[Step]
@@ -81,6 +83,7 @@ class SearchReport:
         return cls(
             bound_s * 1e3,
             resolution,
+            too_high / best.rate_per_s - 1 if best and too_high < math.inf else None,
             best.rate_per_s if best else None,
             best is not None and best.confirms,
             tuple(steps),
@@ -88,6 +91,7 @@ class SearchReport:
             (
                 *(best.load.warnings if best else ()),
                 *_generator_warnings(steps, bound_s),
+                *_outage_warnings(steps),
                 *_contradiction_warnings(steps, best, resolution),
             ),
         )
@@ -102,6 +106,16 @@ def _generator_warnings(steps: Sequence[Step], bound_s: float) -> Iterable[str]:
             f"at {lowest.rate_per_s:.1f} per second the generator itself was late, by {lateness.p99_ms:.1f} ms at the "
             "99th percentile: with a processor of its own it may find a higher rate"
         )
+
+
+def _outage_warnings(steps: Sequence[Step]) -> Iterable[str]:
+    """That at times there was no server, which says nothing of a rate; nothing if there always was."""
+    for step in steps:
+        if not step.within and (unreachable := step.load.failed.get("UNAVAILABLE")):
+            yield (
+                f"at {step.rate_per_s:.1f} per second {unreachable} calls found no server: it may have been down, "
+                "rather than asked for too much"
+            )
 
 
 def _contradiction_warnings(steps: Sequence[Step], best: Step | None, resolution: float) -> Iterable[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,7 +33,8 @@ class Lazy(NamedTuple):
 class LazyGroup(click.Group):
     """A group whose commands are imported when they run; its help is written without importing any.
 
-    What the operator has set up wrongly is printed as lines, without a traceback, whichever command finds it.
+    What the operator has set up wrongly is printed as lines, without a traceback, whichever command finds it. So is
+    that a disk is full.
     """
 
     def __init__(self, *args: Any, lazy: dict[str, Lazy], **kwargs: Any) -> None:  # noqa: ANN401  click's own
@@ -62,6 +66,12 @@ class LazyGroup(click.Group):
             for fault in error.faults:
                 click.echo(f"Error: {fault}", err=True)
             ctx.exit(USAGE_EXIT_CODE)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            with contextlib.suppress(OSError):
+                sys.stdout.close()  # or what is left in its buffer would fail once more, when Python ends
+            raise click.ClickException(f"cannot write: {error.strerror}") from error
 
 
 @click.group(

@@ -97,6 +97,8 @@ def connected_to_processes(command: Callable[..., None]) -> Callable[..., None]:
 def _with_connection(command: Callable[..., None], starter: str) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*, address: str | None, token: str | None, tls: TlsFiles | None, **arguments: object) -> None:
+        if address is not None and not address.strip():
+            raise click.UsageError("the address is empty; it names a server or a gateway as HOST:PORT")
         try:
             command(None if address is None else Connection(address, token, tls), **arguments)
         except CallFailed as failure:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detector_grpc.cli.numbers import Finite
 from detector_grpc.client import AsyncDetector, DetectOptions
 
 if TYPE_CHECKING:
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
 _OPTIONS = (
     click.option("--model", default="", show_default="the server's", help="Name of the model."),
     click.option("--model-version", default="", show_default="the server's choice", help="Version of the model."),
-    click.option("--confidence", type=click.FloatRange(0, 1), show_default="the version's", help="Lowest confidence."),
-    click.option(
-        "--iou", type=click.FloatRange(0, 1), show_default="the version's", help="Highest overlap of two boxes."
-    ),
+    click.option("--confidence", type=Finite(0, 1), show_default="the version's", help="Lowest confidence."),
+    click.option("--iou", type=Finite(0, 1), show_default="the version's", help="Highest overlap of two boxes."),
     click.option("--class", "classes", multiple=True, metavar="NAME", help="Class to return; may be repeated."),
     click.option("--max-detections", type=click.IntRange(1, 1000), show_default="the version's", help="Most boxes."),
     click.option("--downscale", is_flag=True, help="Send no more pixels than the model looks at."),

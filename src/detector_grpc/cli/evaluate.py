@@ -14,6 +14,7 @@ from rich.console import Console
 
 from detector_grpc.cli.connection import Connection, perhaps_connected
 from detector_grpc.cli.detect import PARALLEL
+from detector_grpc.cli.numbers import Finite
 from detector_grpc.cli.progress import progress_bar
 from detector_grpc.cli.scores import show
 from detector_grpc.cli.served import ServedTarget
@@ -50,8 +51,8 @@ STDOUT = Path("-")
 @click.option(
     "--images", type=click.Path(path_type=Path), show_default="images beside them", help="Folder of their pictures."
 )
-@click.option("--confidence", type=click.FloatRange(0, 1), default=0.001, show_default=True, help="Lowest confidence.")
-@click.option("--iou", type=click.FloatRange(0, 1), show_default="the version's", help="Highest overlap of two boxes.")
+@click.option("--confidence", type=Finite(0, 1), default=0.001, show_default=True, help="Lowest confidence.")
+@click.option("--iou", type=Finite(0, 1), show_default="the version's", help="Highest overlap of two boxes.")
 @click.option("--multi-label/--single-label", default=True, show_default=True, help="Classes that one box may have.")
 @click.option(
     "--max-detections", type=click.IntRange(1, MAX_DETECTIONS), default=100, show_default=True, help="Most boxes."

@@ -14,6 +14,7 @@ from rich.table import Table
 from detector_grpc import settings
 from detector_grpc.cli import Lazy, LazyGroup
 from detector_grpc.cli.connection import json_option
+from detector_grpc.cli.numbers import Finite
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.accepted import Accepted, accepted, wait_until_accepted
 from detector_grpc.gateway.admin import Admin, ask
@@ -110,7 +111,7 @@ def shadow(state: State, *, share: str, as_json: bool) -> None:
 @_of_a_gateway
 @click.option(
     "--wanted",
-    type=click.FloatRange(0, 100),
+    type=Finite(0, 100),
     default=95,
     show_default=True,
     help="Percentage of boxes that should be the same for two versions to see the same.",

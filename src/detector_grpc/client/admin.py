@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detector_grpc.client.aio import make
-from detector_grpc.client.calls import Calls
+from detector_grpc.client.calls import Calls, call_timeout_s
 from detector_grpc.rpc import transport
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class ModelAdmin:
         *,
         token: str | None = None,
         tls: transport.TlsFiles | None = None,
-        timeout_s: float = 600.0,
+        timeout_s: float | None = 600.0,
     ) -> None:
         """Opens no connection yet; the first order does.
 
@@ -32,13 +32,15 @@ class ModelAdmin:
             target: "host:port" of the process's admin port.
             token: Bearer token.
             tls: Certificates; `TlsFiles()` for TLS with the usual authorities, None for no TLS.
-            timeout_s: Longest to wait for one order, in seconds; the process goes on with it all the same.
+            timeout_s: Longest to wait for one order, in seconds, more than 0; the process goes on with it all the
+                same. None: no limit.
 
         Raises:
             SetupInvalid: A TLS file cannot be read.
+            ValueError: No call could be made in `timeout_s`.
         """
         self._token = token
-        self._timeout_s = timeout_s
+        self._timeout_s = call_timeout_s(timeout_s)
         self._channel = transport.aio_channel(target, tls)
 
     async def __aenter__(self) -> Self:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from detector_grpc.client.calls import AnswerT, Call, Calls, ResultT
+from detector_grpc.client.calls import AnswerT, Call, Calls, ResultT, call_timeout_s
 from detector_grpc.client.errors import CallFailed
 from detector_grpc.client.stream.aio import AsyncStreamAnswers
 from detector_grpc.client.stream.encoder import Encoder
@@ -39,11 +39,11 @@ class AsyncDetector:
         *,
         token: str | None = None,
         tls: transport.TlsFiles | None = None,
-        timeout_s: float = 30.0,
+        timeout_s: float | None = 30.0,
     ) -> None:
         """As Detector."""
         self._calls = Calls(model, version, token)
-        self._timeout_s = timeout_s
+        self._timeout_s = call_timeout_s(timeout_s)
         self._channel = transport.aio_channel(target, tls)
         self._open_channel = partial(transport.aio_channel, target, tls, own_connection=True)
         self._input_wh: tuple[int, int] | None = None
@@ -135,7 +135,7 @@ class AsyncDetector:
         return await make(self._channel, call, self._timeout_s)
 
 
-async def make(channel: grpc.aio.Channel, call: Call[AnswerT, ResultT], timeout_s: float) -> ResultT:
+async def make(channel: grpc.aio.Channel, call: Call[AnswerT, ResultT], timeout_s: float | None) -> ResultT:
     """Makes one call.
 
     Raises:

@@ -112,7 +112,11 @@ class BareDetector:
             stream_pb2.StreamDetectResponse.FromString,
         )
         stream = BareStream(method(metadata=self._metadata), self._requests)
-        await stream.open(config)
+        try:
+            await stream.open(config)
+        except BaseException:
+            stream.cancel()
+            raise
         return stream
 
 

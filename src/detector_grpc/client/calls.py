@@ -38,6 +38,23 @@ AnswerT = TypeVar("AnswerT", bound=Message)
 ResultT = TypeVar("ResultT")
 
 
+# gRPC counts in nanoseconds since 1970, in 64 bits, and takes a deadline beyond the year 2262 for one that has passed.
+_LONGEST_S = 1e9
+
+
+def call_timeout_s(timeout_s: float | None) -> float | None:
+    """What gRPC is told of how long a call may take; of a lifetime and more, infinity included, that there is no limit.
+
+    Raises:
+        ValueError: No call could be made in this time.
+    """
+    if timeout_s is None:
+        return None
+    if not timeout_s > 0:  # which holds for NaN, too
+        raise ValueError(f"timeout_s is more than 0 seconds, or None for no limit, not {timeout_s!r}")
+    return timeout_s if timeout_s < _LONGEST_S else None
+
+
 @dataclass(frozen=True)
 class Call(Generic[AnswerT, ResultT]):
     """One call that is still to be made.

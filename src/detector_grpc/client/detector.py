@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from detector_grpc.client.calls import AnswerT, Call, Calls, ResultT
+from detector_grpc.client.calls import AnswerT, Call, Calls, ResultT, call_timeout_s
 from detector_grpc.client.errors import CallFailed
 from detector_grpc.client.stream.blocking import StreamAnswers
 from detector_grpc.client.stream.encoder import Encoder
@@ -42,7 +42,7 @@ class Detector:
         *,
         token: str | None = None,
         tls: transport.TlsFiles | None = None,
-        timeout_s: float = 30.0,
+        timeout_s: float | None = 30.0,
     ) -> None:
         """Opens no connection yet; the first call does.
 
@@ -52,13 +52,14 @@ class Detector:
             version: Version of the model; empty to leave the choice to gateway and server.
             token: Bearer token.
             tls: Certificates; `TlsFiles()` for TLS with the usual authorities, None for no TLS.
-            timeout_s: Longest that one call may take, in seconds.
+            timeout_s: Longest that one call may take, in seconds, more than 0; None: no limit.
 
         Raises:
             SetupInvalid: A TLS file cannot be read.
+            ValueError: No call could be made in `timeout_s`.
         """
         self._calls = Calls(model, version, token)
-        self._timeout_s = timeout_s
+        self._timeout_s = call_timeout_s(timeout_s)
         self._channel = transport.channel(target, tls)
         self._open_channel = partial(transport.channel, target, tls, own_connection=True)
         self._input_wh: tuple[int, int] | None = None

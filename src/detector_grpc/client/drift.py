@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 
 from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
 from detector_grpc.client.aio import make
-from detector_grpc.client.calls import Call, Calls
+from detector_grpc.client.calls import Call, Calls, call_timeout_s
 from detector_grpc.rpc import transport
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Drift:
         *,
         token: str | None = None,
         tls: transport.TlsFiles | None = None,
-        timeout_s: float = 30.0,
+        timeout_s: float | None = 30.0,
     ) -> None:
         """Opens no connection yet; the first call does.
 
@@ -42,13 +42,14 @@ class Drift:
             target: "host:port".
             token: Bearer token.
             tls: Certificates; `TlsFiles()` for TLS with the usual authorities, None for no TLS.
-            timeout_s: Longest to wait for one answer, in seconds.
+            timeout_s: Longest to wait for one answer, in seconds, more than 0; None: no limit.
 
         Raises:
             SetupInvalid: A TLS file cannot be read.
+            ValueError: No call could be made in `timeout_s`.
         """
         self._calls = Calls("", "", token)
-        self._timeout_s = timeout_s
+        self._timeout_s = call_timeout_s(timeout_s)
         self._channel = transport.aio_channel(target, tls)
 
     async def __aenter__(self) -> Self:

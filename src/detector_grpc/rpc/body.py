@@ -16,7 +16,7 @@ from multipart import MultipartError, ParserLimitReached, PushMultipartParser, p
 from pydantic import ConfigDict, TypeAdapter
 
 from detector_grpc.errors import InvalidRequest, Violation
-from detector_grpc.rpc.fields import cut, read_members, read_texts, refused, shown
+from detector_grpc.rpc.fields import Fields, cut, read_members, read_texts, refused, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,10 +84,10 @@ def _read_form(boundary: str, data: bytes) -> Body:
     for name, content in _parts(boundary, data):
         if name == FILE_PART:
             pictures.append(content)
-        elif len(content) > MAX_VALUE_BYTES:
+        elif len(content) > MAX_VALUE_BYTES and name in Fields.model_fields:
             violations.append(Violation(cut(name), f"must have at most {MAX_VALUE_BYTES} bytes, got {len(content)}"))
         else:
-            texts.append((name, content.decode(errors="replace")))
+            texts.append((name, content[:MAX_VALUE_BYTES].decode(errors="replace")))
     if len(pictures) != 1:
         given = f"got {len(pictures)} of them" if pictures else "it is missing"
         violations.append(Violation(FILE_PART, f"the picture must be one part of the form, {given}"))

@@ -15,11 +15,12 @@ from detector_grpc.client import CallFailed
 from detector_grpc.client.bare import FrameAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 FPS = 10
 WINDOW = Window(warm_up_s=1, seconds=2)
 SLOW_S = 0.03
+REFUSAL = CallFailed("UNAVAILABLE", "there is no server")
 
 
 class Stream:
@@ -51,22 +52,28 @@ class Stream:
         self.cancelled = True
 
 
-def filmed(*streams: Stream, stop_at_s: float | None = None) -> CameraReport:
+def filmed(*cameras: Sequence[Stream | CallFailed], stop_at_s: float | None = None) -> CameraReport:
+    """What cameras come to: of each what its tries to open a stream get, one after the other; others are refused."""
+    tries = [iter(each) for each in cameras]
+
     async def main(time: VirtualTime) -> CameraReport:
         stop = asyncio.Event()
         if stop_at_s is not None:
             asyncio.get_running_loop().call_later(stop_at_s, stop.set)
 
         async def open_stream(number: int) -> Stream:
-            return streams[number]
+            stream = next(tries[number], REFUSAL)
+            if isinstance(stream, CallFailed):
+                raise stream
+            return stream
 
-        return CameraReport.of(await film(open_stream, [0.05] * len(streams), FPS, WINDOW, stop, clock=time), FPS)
+        return CameraReport.of(await film(open_stream, [0.05] * len(cameras), FPS, WINDOW, stop, clock=time), FPS)
 
     return in_virtual_time(main)
 
 
 def test_every_frame_of_the_window_counts_and_none_of_the_warm_up() -> None:
-    report = filmed(Stream(), Stream())
+    report = filmed([Stream()], [Stream()])
     assert (report.frames, report.looked_at, report.unanswered) == (40, 40, 0)
     assert report.looked_at_per_s == 20
     assert report.age is not None
@@ -84,7 +91,7 @@ def test_frames_are_counted_by_what_became_of_them() -> None:
         14: FrameAnswer(14, 1, None, CallFailed("INTERNAL", "", "INFERENCE_FAILED")),
         15: None,
     }
-    report = filmed(Stream(outcomes))
+    report = filmed([Stream(outcomes)])
     assert (report.frames, report.looked_at, report.unanswered) == (20, 15, 1)
     assert report.dropped == {"superseded": 2, "overload": 1}
     assert report.failed == {"INTERNAL (INFERENCE_FAILED)": 1}
@@ -104,7 +111,7 @@ def test_the_age_begins_when_the_picture_is_due_and_not_when_it_is_sent() -> Non
         stream.send = slow  # type: ignore[method-assign]
         return stream
 
-    report = filmed(stalling())
+    report = filmed([stalling()])
     assert report.age is not None
     assert report.lateness is not None
     assert report.age.max_ms == pytest.approx(530)
@@ -116,7 +123,7 @@ def test_the_age_begins_when_the_picture_is_due_and_not_when_it_is_sent() -> Non
 
 def test_a_camera_that_is_stopped_still_gets_its_answers() -> None:
     stream = Stream()
-    report = filmed(stream, stop_at_s=2.051)
+    report = filmed([stream], stop_at_s=2.051)
     assert report.cut_short
     assert (report.frames, report.looked_at, report.unanswered) == (11, 11, 0)
     assert report.seconds == pytest.approx(1.08, abs=0.01)
@@ -128,24 +135,75 @@ def test_a_stream_that_never_ends_is_given_up() -> None:
         async def half_close(self) -> None:
             pass
 
-    report = filmed(Endless(), Stream())
+    report = filmed([Endless()], [Stream()])
     assert report.streams_failed == {"DEADLINE_EXCEEDED": 1}
     assert report.looked_at == 40
 
 
-def test_a_stream_that_the_server_ends_early_is_counted() -> None:
-    class Draining(Stream):
-        async def answers(self) -> AsyncIterator[FrameAnswer]:
-            async for answer in super().answers():
-                if answer.frame_id == 15:
-                    return
-                yield answer
+class Dying(Stream):
+    """Ends with the answer to a frame.
 
-    report = filmed(Draining(), Stream())
+    Args:
+        last: Id of the frame.
+        failure: How; None in good order.
+    """
+
+    def __init__(self, last: int, failure: CallFailed | None = None) -> None:
+        super().__init__()
+        self._last, self._failure = last, failure
+
+    async def answers(self) -> AsyncIterator[FrameAnswer]:
+        async for answer in super().answers():
+            if answer.frame_id == self._last:
+                if self._failure is not None:
+                    raise self._failure
+                return
+            yield answer
+
+
+@pytest.mark.parametrize("failure", [None, CallFailed("UNAVAILABLE", "connection reset")])
+def test_frames_that_are_due_when_there_is_no_stream_count_as_not_sent(failure: CallFailed | None) -> None:
+    report = filmed([Dying(15, failure)], [Stream()])
+    assert (report.frames, report.looked_at, report.unanswered, report.unsent) == (40, 24, 1, 15)
+    assert [second.due for second in report.timeline] == [20, 20]
     assert report.streams_failed == {"UNAVAILABLE": 1}
+    assert report.first_failed_at_s == pytest.approx(0.48)
+    assert report.streams_reopened == 0
     assert report.share is not None
     assert report.share.looked_at == (4, 20)
-    assert report.unanswered == 1
+    assert report.warnings[0].startswith("15 frames were not sent")
+
+
+def test_a_camera_whose_stream_ends_opens_another_one() -> None:
+    report = filmed([Dying(15), REFUSAL, REFUSAL, Stream()])
+    assert report.streams_reopened == 1
+    assert (report.frames, report.unanswered) == (20, 1)
+    assert 1 <= report.unsent <= 7  # the third try comes after 0.7 s at the latest
+    assert report.looked_at == 20 - 1 - report.unsent
+    assert report.lateness is not None
+    assert report.lateness.count == 20 - report.unsent
+
+
+def test_a_server_that_takes_streams_on_and_fails_again_is_given_time() -> None:
+    opened: list[Stream] = []
+
+    class Counted(Dying):
+        async def answers(self) -> AsyncIterator[FrameAnswer]:
+            opened.append(self)
+            raise REFUSAL
+            yield
+
+    report = filmed([Counted(0) for _ in range(1000)])
+    assert len(opened) < 10
+    assert report.looked_at == 0
+    assert report.streams_failed == {"UNAVAILABLE": len(opened)}
+
+
+def test_a_stop_ends_a_camera_that_waits_for_a_stream() -> None:
+    report = filmed([Dying(15)], stop_at_s=2.051)
+    assert report.cut_short
+    assert report.seconds == pytest.approx(1.051)
+    assert (report.frames, report.looked_at, report.unsent, report.unanswered) == (11, 4, 6, 1)
 
 
 def test_streams_that_are_not_taken_on_or_end_early_are_counted() -> None:
@@ -155,19 +213,15 @@ def test_streams_that_are_not_taken_on_or_end_early_are_counted() -> None:
                 raise CallFailed("UNAVAILABLE", "", "SHUTTING_DOWN")
             await super().send(frame_id)
 
-    async def main(time: VirtualTime) -> CameraReport:
-        async def open_stream(number: int) -> Stream:
-            if number == 0:
-                raise CallFailed("RESOURCE_EXHAUSTED", "", "TOO_MANY_STREAMS")
-            return [Broken(), Stream()][number - 1]
-
-        return CameraReport.of(await film(open_stream, [0.05] * 3, FPS, WINDOW, asyncio.Event(), clock=time), FPS)
-
-    report = in_virtual_time(main)
+    full = CallFailed("RESOURCE_EXHAUSTED", "", "TOO_MANY_STREAMS", retry_after_s=60)
+    report = filmed([full], [Broken(), Stream()], [Stream()])
     assert report.streams_failed == {"RESOURCE_EXHAUSTED (TOO_MANY_STREAMS)": 1, "UNAVAILABLE (SHUTTING_DOWN)": 1}
+    assert report.first_failed_at_s == -1
+    assert report.streams_reopened == 1
+    assert (report.frames, report.unsent) == (60, 20)
     assert report.unanswered == 1
     assert report.share is not None
-    assert report.share.looked_at == (0, 4, 20)
+    assert report.share.looked_at == (0, 19, 20)
 
 
 @pytest.mark.parametrize(

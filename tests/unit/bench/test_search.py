@@ -13,6 +13,7 @@ from support.virtual_time import VirtualTime, in_virtual_time
 from detector_grpc.bench.load import Call, Measured, Window
 from detector_grpc.bench.report import LoadReport
 from detector_grpc.bench.search import SearchReport, Step, measure, most_misses, trials
+from detector_grpc.client import CallFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +83,36 @@ def test_a_rate_that_is_too_high_for_the_generator_is_told_from_one_that_is_so_f
         report = SearchReport.of(steps, 0.1, RESOLUTION, cut_short=False)
         assert report.highest_per_s == 2
         assert [warning.startswith("at 4.0 per second the generator") for warning in report.warnings] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("made", "found_to"),
+    [
+        ([], None),
+        ([(5, False, False)], None),
+        ([(5, False, True)], None),
+        ([(5, False, True), (10, False, False)], 1.0),
+        ([(5, False, True), (10, False, False), (7, False, True)], 3 / 7),
+        ([(5, False, True), (5.1, False, False), (5, True, False), (4.9, True, True)], 0.1 / 4.9),
+    ],
+)
+def test_how_exact_a_rate_is_follows_from_the_next_one_that_was_tried(
+    made: list[tuple[float, bool, bool]], found_to: float | None
+) -> None:
+    load = LoadReport.of(Measured(1, (Call(0, 0, 0.01, None),) * 400, 0, 0, 0.4, cut_short=False), 1.0)
+    report = SearchReport.of([Step(*each, load) for each in made], 0.1, RESOLUTION, cut_short=True)
+    assert report.found_to == (None if found_to is None else pytest.approx(found_to))
+
+
+def test_a_server_that_was_down_for_a_time_is_told_from_a_rate_that_is_too_high() -> None:
+    failures = (None,) * 400 + (CallFailed("UNAVAILABLE", "connection refused"),) * 7
+    calls = tuple(Call(0, 0, 0.01, failure) for failure in failures)
+    load = LoadReport.of(Measured(1, calls, 0, 0, 0.4, cut_short=False), 1.0)
+    for within, warned in ((False, True), (True, False)):
+        report = SearchReport.of([Step(4, confirms=False, within=within, load=load)], 0.1, RESOLUTION, cut_short=False)
+        assert [each.startswith("at 4.0 per second 7 calls found no server") for each in report.warnings] == [
+            True
+        ] * warned
 
 
 def test_rates_that_were_within_the_bound_only_at_first_are_told() -> None:

@@ -17,6 +17,8 @@ from support import files
 
 from detector_grpc._gen.detector.v1 import detection_pb2, detector_service_pb2, model_service_pb2
 from detector_grpc.client import AsyncDetector, CallFailed, Detector, TlsFiles
+from detector_grpc.client.admin import ModelAdmin
+from detector_grpc.client.drift import Drift
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.vision.header import FORMATS
 from detector_grpc.vision.tags import Tag
@@ -39,6 +41,21 @@ JPEG_EDGE_PX = 1.5
 def assert_found(result: DetectionResult, box: tuple[float, float, float, float], tolerance_px: float = 0.0) -> None:
     assert len(result) == 1
     np.testing.assert_allclose(result.xyxy, [box], atol=tolerance_px)
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan")])
+async def test_a_time_in_which_no_call_can_be_made_is_refused(timeout_s: float) -> None:
+    for make in (Detector, AsyncDetector, ModelAdmin, Drift):
+        with pytest.raises(ValueError, match=r"timeout_s is more than 0 seconds, or None for no limit"):
+            make("localhost:1", timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("timeout_s", [None, float("inf"), 1e10, 1e9, 30.0])
+async def test_a_call_may_take_as_long_as_one_likes(server: Server, timeout_s: float | None) -> None:
+    async with AsyncDetector(server.address, timeout_s=timeout_s) as detector:
+        assert await detector.health() == "SERVING"
+    with Detector(server.address, timeout_s=timeout_s) as blocking:
+        assert await asyncio.to_thread(blocking.health) == "SERVING"
 
 
 @pytest.mark.parametrize("kind", [str, Path])

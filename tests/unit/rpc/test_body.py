@@ -107,11 +107,13 @@ class TestForm:
     def test_says_which_part_is_wrong(self, data: bytes, wrong: dict[str, str]) -> None:
         assert violations(FORM, data) == wrong
 
-    def test_names_unknown_fields_and_those_that_there_are(self) -> None:
-        wrong = violations(FORM, form(("image", PICTURE), ("threshold", "0.5")))
+    @pytest.mark.parametrize("size", [1, MAX_VALUE_BYTES, 10 * MAX_VALUE_BYTES])
+    def test_names_unknown_fields_and_those_that_there_are(self, size: int) -> None:
+        wrong = violations(FORM, form(("image", b"\xff" * size), ("threshold", "0.5")))
 
         assert list(wrong) == ["file", "image", "threshold"]
-        assert wrong["threshold"].startswith("there is no such field; there are conf_threshold, version, model")
+        for name in ("image", "threshold"):
+            assert wrong[name].startswith("there is no such field; there are conf_threshold, version, model")
 
     def test_leaves_out_what_is_empty_as_forms_of_html_have_it(self) -> None:
         empty = [(name, "") for name in Fields.model_fields]

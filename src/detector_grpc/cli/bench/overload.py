@@ -49,7 +49,7 @@ def overload(setup: Setup, *, clients: int, times: tuple[float, ...], seconds: f
         async with session.shown(f"{clients} clients", window.whole_s):
             capacity = LoadReport.of(await load().closed_loop(clients), deadline_s)
         if not capacity.answered:
-            raise click.ClickException("not a single call was answered")
+            raise click.ClickException(_unanswered(capacity))
         multiples: list[Multiple] = []
         for each in times:
             if session.stop.is_set():
@@ -59,6 +59,8 @@ def overload(setup: Setup, *, clients: int, times: tuple[float, ...], seconds: f
             arrivals_s = poisson(rate_per_s, window.whole_s, setup.seed)
             async with session.shown(f"{each:g} times as much", window.whole_s):
                 measured = await load().open_loop(arrivals_s, session.most_unanswered)
+            if measured.cut_short and not measured.calls:  # of which there is nothing to tell
+                break
             multiples.append(Multiple.of(each, capacity, LoadReport.of(measured, deadline_s), processors))
         return OverloadReport(
             clients, capacity.answered_per_s, capacity, processors, tuple(multiples), session.stop.is_set()
@@ -72,4 +74,12 @@ def overload(setup: Setup, *, clients: int, times: tuple[float, ...], seconds: f
         report,
         lambda out: show_overload(out, report),
         partial(plot_overload, f"More than {report.capacity_per_s:.1f} calls per second", report),
+        nothing=None,
     )
+
+
+def _unanswered(capacity: LoadReport) -> str:
+    if not capacity.calls:
+        return "not a single call was measured"
+    counts = ", ".join(f"{name} {count}" for name, count in capacity.failed.items())
+    return f"not a single call was answered; {capacity.calls} failed: {counts}"

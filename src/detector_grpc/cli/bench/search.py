@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,13 +13,18 @@ from detector_grpc.bench.search import SearchReport, Step, measure, trials
 from detector_grpc.cli.bench.session import Session, conclude, run
 from detector_grpc.cli.bench.setup import POSITIVE, Setup, check_calls, deadline_option, generating, seconds_option
 from detector_grpc.cli.bench.tables import show_search, step_line
+from detector_grpc.cli.connection import is_unreachable, sentence
+from detector_grpc.cli.numbers import Finite
+
+if TYPE_CHECKING:
+    from detector_grpc.client import CallFailed
 
 
 @click.command()
 @click.option("--p99-ms", type=POSITIVE, required=True, help="Bound of the 99th percentile of the latency.")
 @click.option("--from-rate", "start_per_s", type=POSITIVE, default=5, show_default=True, help="Lowest rate.")
 @click.option(
-    "--resolution", type=POSITIVE, default=5, show_default=True, help="How exact the rate is to be, in percent."
+    "--resolution", type=Finite(0.1), default=5, show_default=True, help="How exact the rate is to be, in percent."
 )
 @seconds_option(20, "How long to measure at each rate.")
 @deadline_option(10_000)
@@ -42,10 +48,10 @@ def search(
     window = Window(setup.warm_up_s, seconds)
     check_calls(start_per_s, window.whole_s)
 
-    async def work(session: Session) -> SearchReport:
+    async def work(session: Session) -> tuple[SearchReport, CallFailed | None]:
         steps: list[Step] = []
         plan = trials(start_per_s, resolution / 100)
-        trial = next(plan)
+        trial, lost = next(plan), None
         while not session.stop.is_set():
             async with session.shown(f"{trial.rate_per_s:.1f} per second", window.whole_s):
                 step = await measure(
@@ -60,15 +66,22 @@ def search(
                 )
             if session.stop.is_set():
                 break
+            if not step.within:  # by the server, or as there is none any more?
+                failure = await session.detector.detect(0, deadline_ms / 1e3)
+                if failure is not None and is_unreachable(failure):
+                    lost = failure
+                    break
             steps.append(step)
             session.say(step_line(step, p99_ms))
             try:
                 trial = plan.send(step.within)
             except StopIteration:
                 break
-        return SearchReport.of(steps, p99_ms / 1e3, resolution / 100, cut_short=session.stop.is_set())
+        cut_short = session.stop.is_set() or lost is not None
+        return SearchReport.of(steps, p99_ms / 1e3, resolution / 100, cut_short=cut_short), lost
 
-    first, report = run(setup, work)
+    first, (report, lost) = run(setup, work)
+    gone = None if lost is None else sentence(lost, setup.connection.address)
     conclude(
         setup,
         first,
@@ -83,6 +96,7 @@ def search(
         report,
         lambda out: show_search(out, report),
         partial(plot_search, f"p99 of at most {p99_ms:g} ms", report),
+        nothing=None if report.steps else gone or "not a single rate was measured",
     )
-    if not report.steps:
-        raise click.ClickException("not a single rate was measured")
+    if gone is not None:
+        raise click.ClickException(gone)

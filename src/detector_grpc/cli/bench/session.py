@@ -128,8 +128,23 @@ def conclude(
     report: Any,  # noqa: ANN401 - a dataclass, one for each command
     show: Callable[[Console], None],
     plot: Callable[[], Figure],
+    *,
+    nothing: str | None,
 ) -> None:
-    """Prints and plots what was measured."""
+    """Prints and plots what was measured.
+
+    Args:
+        setup: What the benchmark was asked.
+        first: The answer to the first call.
+        setting: What it was asked beside that.
+        report: What came of it.
+        show: Prints that.
+        plot: Draws it.
+        nothing: That nothing was measured, in a sentence, if so; then there is nothing to plot, either.
+
+    Raises:
+        ClickException: Nothing was measured, or the plot cannot be written.
+    """
     if setup.as_json:
         document = {"setting": {**_setting(setup, first), **setting}, "result": asdict(report)}
         click.echo(json.dumps(document, indent=2, allow_nan=False))
@@ -138,6 +153,10 @@ def conclude(
         version = f"{first.model} {first.version} ({first.model_digest[:15]})"
         say(out, f"{escape(setup.connection.address)}: {escape(version)}")
         show(out)
+    if nothing is not None:
+        if setup.plot is not None:
+            click.echo("Nothing is plotted", err=True)
+        raise click.ClickException(nothing)
     if setup.plot is not None:
         name = click.format_filename(setup.plot)
         try:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +14,7 @@ from detector_grpc.cli.connection import Connection, connected, json_option
 from detector_grpc.cli.detect import pictures_at
 from detector_grpc.cli.detecting import Detecting, detecting
 from detector_grpc.cli.health import BUNDLED_PICTURE
+from detector_grpc.cli.numbers import Finite
 from detector_grpc.figures import import_figure
 
 if TYPE_CHECKING:
@@ -24,29 +24,31 @@ if TYPE_CHECKING:
 MOST_CALLS = 2_000_000
 
 
-class Finite(click.FloatRange):
-    """A number that is one: neither NaN, which is in every range, nor infinity are."""
+# A day, and what a caller may be thought to wait: longer is a slip of the finger.
+MOST_SECONDS = 86_400
+MOST_DEADLINE_MS = 3_600_000
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's own
-        """As FloatRange."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
-
+# From here on a number is shorter by its power of ten.
+_LONG = 1e15
 
 POSITIVE = Finite(min=0, min_open=True)
 
 
 def seconds_option(default: float, help_text: str = "How long to measure.") -> Callable[..., Callable[..., None]]:
     """How long the window is."""
-    return click.option("--seconds", type=POSITIVE, default=default, show_default=True, help=help_text)
+    return click.option(
+        "--seconds", type=Finite(0, MOST_SECONDS, min_open=True), default=default, show_default=True, help=help_text
+    )
 
 
 def deadline_option(default_ms: float) -> Callable[..., Callable[..., None]]:
     """How long callers wait, in milliseconds."""
     return click.option(
-        "--deadline-ms", type=POSITIVE, default=default_ms, show_default=True, help="Longest that a call may take."
+        "--deadline-ms",
+        type=Finite(0, MOST_DEADLINE_MS, min_open=True),
+        default=default_ms,
+        show_default=True,
+        help="Longest that a call may take.",
     )
 
 
@@ -129,7 +131,7 @@ def check_calls(rate_per_s: float, seconds: float) -> None:
     Raises:
         UsageError: There would be too many.
     """
-    if rate_per_s * seconds > MOST_CALLS:
-        raise click.UsageError(
-            f"that would be {rate_per_s * seconds:,.0f} calls, more than the {MOST_CALLS:,} of one measurement"
-        )
+    calls = rate_per_s * seconds
+    if calls > MOST_CALLS:
+        number = f"{calls:,.0f}" if calls < _LONG else f"{calls:.1e}"
+        raise click.UsageError(f"that would be {number} calls, more than the {MOST_CALLS:,} of one measurement")

@@ -35,7 +35,7 @@ def show_load(out: Console, report: LoadReport) -> None:
     say(out, f"{in_time} answered within {report.deadline_ms:g} ms: {report.goodput_per_s:.1f} per second")
     show_failed(out, "calls", report.failed)
     show_durations(out, {"latency": report.latency, "of refusals": report.refused, "sent late by": report.lateness})
-    show_generator(out, f"{report.cpu_ms_per_call:.2f} ms of CPU per call", report.warnings)
+    show_generator(out, report.cpu_ms_per_call, "call", report.warnings)
 
 
 def show_cameras(out: Console, report: CameraReport) -> None:
@@ -51,9 +51,14 @@ def show_cameras(out: Console, report: CameraReport) -> None:
     if report.dropped:
         reasons = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
         say(out, f"{sum(report.dropped.values())} dropped: {reasons}")
+    if report.unsent:
+        say(out, f"[red]{report.unsent} not sent:[/] there was no stream")
     say(out, f"{report.unanswered} never answered")
     show_failed(out, "frames", report.failed)
     show_failed(out, "streams", report.streams_failed)
+    if report.first_failed_at_s is not None:
+        first = "in the warm-up" if report.first_failed_at_s < 0 else f"after {report.first_failed_at_s:.1f} s"
+        say(out, f"The first of these failed {first}; {report.streams_reopened} were opened again")
     show_durations(
         out,
         {
@@ -67,7 +72,7 @@ def show_cameras(out: Console, report: CameraReport) -> None:
         least, most = min(report.share.looked_at), max(report.share.looked_at)
         ratio = f"{report.share.smallest_to_largest:.2f}, Jain's index {report.share.jain:.3f}"
         say(out, f"Looked at of each camera: {least} to {most} frames, smallest to largest {ratio}")
-    show_generator(out, f"{report.cpu_ms_per_frame:.2f} ms of CPU per frame", report.warnings)
+    show_generator(out, report.cpu_ms_per_frame, "frame", report.warnings)
 
 
 def step_line(step: Step, bound_ms: float) -> str:
@@ -96,16 +101,19 @@ def show_search(out: Console, report: SearchReport) -> None:
             *figures,
             f"{load.seconds:.1f}",
         )
+    if not report.steps:
+        return
     out.print(table)
     bound = f"a p99 of at most {report.p99_bound_ms:g} ms"
     if report.highest_per_s is None:
         say(out, f"[red]No rate[/] that was tried has {bound}; a lower --from-rate may")
+        show_warnings(out, report.warnings)
         return
+    found = "no higher rate was tried" if report.found_to is None else f"found to {report.found_to * 100:.3g} %"
     how = "confirmed" if report.confirmed else "[yellow]not confirmed[/]"
-    rate = f"[bold]{report.highest_per_s:.1f} per second[/]"
-    say(out, f"{rate} have {bound}; found to {report.resolution * 100:g} %, {how}")
+    say(out, f"[bold]{report.highest_per_s:.1f} per second[/] have {bound}; {found}, {how}")
     best = next(step for step in reversed(report.steps) if step.rate_per_s == report.highest_per_s)
-    show_generator(out, f"{best.load.cpu_ms_per_call:.2f} ms of CPU per call", report.warnings)
+    show_generator(out, best.load.cpu_ms_per_call, "call", report.warnings)
 
 
 def show_overload(out: Console, report: OverloadReport) -> None:
@@ -165,9 +173,15 @@ def show_durations(out: Console, rows: Mapping[str, Percentiles | None]) -> None
         out.print(table)
 
 
-def show_generator(out: Console, cost: str, warnings: Sequence[str]) -> None:
+def show_generator(out: Console, cpu_ms: float, per: str, warnings: Sequence[str]) -> None:
     """Prints what concerns the generator."""
-    say(out, f"Generator: {cost}")
+    if cpu_ms:
+        say(out, f"Generator: {cpu_ms:.2f} ms of CPU per {per}")
+    show_warnings(out, warnings)
+
+
+def show_warnings(out: Console, warnings: Sequence[str]) -> None:
+    """Prints why figures are not what they seem."""
     for warning in warnings:
         say(out, f"[yellow]Beware:[/] {escape(warning)}")
 

@@ -15,6 +15,7 @@ import numpy as np
 from detector_grpc.cli.connection import connected, sentence
 from detector_grpc.cli.drift.connection import STARTER, address_option
 from detector_grpc.cli.drift.world import World
+from detector_grpc.cli.numbers import Finite
 from detector_grpc.cli.stream.sources import SourceFailed, open_source
 from detector_grpc.client import AsyncDetector, CallFailed
 from detector_grpc.client.drift import Drift
@@ -44,7 +45,7 @@ _ASK_EVERY_S = 1.0
 )
 @click.option(
     "--strength",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=1.0,
     show_default=True,
     help="How much: from 0, nothing, to 1, what a person sees at once.",

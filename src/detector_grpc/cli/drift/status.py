@@ -14,6 +14,7 @@ from rich.text import Text
 
 from detector_grpc.cli.connection import json_option, sentence
 from detector_grpc.cli.drift.connection import STARTER, ask, connected_to_drift
+from detector_grpc.cli.numbers import Finite
 from detector_grpc.client import CallFailed
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def status(connection: Connection, *, model: str, version: str, all_features: bo
 @connected_to_drift
 @click.argument("model", default="")
 @click.argument("version", default="")
-@click.option("--every", default=2.0, show_default=True, type=click.FloatRange(0.1), help="Seconds between two looks.")
+@click.option("--every", default=2.0, show_default=True, type=Finite(0.1), help="Seconds between two looks.")
 def watch(connection: Connection, *, model: str, version: str, every: float) -> None:
     """Say it again and again, until Ctrl-C; also after an answer that did not come."""
     page = _page(ask(connection, lambda drift: drift.status(model, version)), all_features=False)
