@@ -419,9 +419,11 @@ def test_bytes_that_are_broken_cost_one_series(office: Office, rng: np.random.Ge
     version = office.monitor.versions[V1]
     assert list(version.groups) == ["yard"]
     assert version.series.state is DriftState.STABLE
-    office.take(observations(rng, 6, "hall"))
+    office.take(observations(rng, 5, "hall"))
     office.open()
-    assert office.monitor.versions[V1].groups["hall"].state is DriftState.LEARNING
+    hall = office.monitor.versions[V1].groups["hall"]
+    assert hall.state is DriftState.LEARNING
+    assert not hall.window  # nothing of before
 
 
 def test_groups_are_restored_in_the_order_in_which_they_were_heard(office: Office, rng: np.random.Generator) -> None:
