@@ -202,7 +202,11 @@ def test_references_are_updated_by_rest(up: UpProcess, rest: Rest) -> None:
         calls.tell(observations(np.random.default_rng(4), 800), TOLD, DIGEST)
     body = {"model": "told", "version": "v1"}
 
-    updated = rest("POST", "/reference/update", json.dumps(body).encode(), "application/json")
+    misspelt = rest("POST", "/reference/update", json.dumps(body | {"fiel": "{"}).encode(), "application/json")
+    assert misspelt.status == 400
+    assert "new_reference: must be one of" in misspelt.json["message"]
+    recent = json.dumps(body | {"recent": True}).encode()
+    updated = rest("POST", "/reference/update", recent, "application/json")
 
     assert updated.status == 200, updated.body
     assert updated.json["reference"]["source"] == "800 observations of late"

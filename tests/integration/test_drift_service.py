@@ -155,6 +155,10 @@ def test_references_are_changed_by_command_and_written_down(
     audit = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [each["caller"] for each in audit] == ["(learned)", "anonymous", "anonymous"]
     assert command(process, "reference", "codes", "v1", "--recent", "--learn").returncode == 2
+    (tmp_path / "latin").write_bytes(b"\xe9")
+    unread = command(process, "reference", "codes", "v1", "--file", str(tmp_path / "latin"))
+    assert unread.returncode == 1
+    assert unread.stderr.startswith("Error: cannot read ")
 
 
 def test_a_reference_that_is_none_is_refused_and_the_old_one_stays(
@@ -170,13 +174,19 @@ def test_a_reference_that_is_none_is_refused_and_the_old_one_stays(
 
     assert calls.status().state == messages.DRIFT_STATE_STABLE
     assert calls.update(file=text).reference.observations == 800
+    with pytest.raises(grpc.RpcError, match="new_reference: must be one of recent, file, number and learn"):
+        calls.update()
+    with pytest.raises(grpc.RpcError, match="new_reference"):
+        calls.update(recent=False)
+    assert calls.status().reference.source == "first 800 observations"
     assert not calls.update(learn=True).HasField("reference")
     with pytest.raises(grpc.RpcError, match="needs 800 observations in at least 8 blocks, there are 0"):
-        calls.update()
+        calls.update(recent=True)
 
 
 def test_versions_that_nobody_watches_are_not_found(calls: DriftCalls) -> None:
-    for ask in (calls.update, lambda: calls.drift.GetDriftReport(messages.GetDriftReportRequest(), timeout=30)):
+    report = messages.GetDriftReportRequest()
+    for ask in (lambda: calls.update(recent=True), lambda: calls.drift.GetDriftReport(report, timeout=30)):
         with pytest.raises(grpc.RpcError) as failure:
             ask()
         assert failure.value.code() is grpc.StatusCode.NOT_FOUND
@@ -218,7 +228,7 @@ def test_a_full_disk_is_said_and_costs_nothing(tmp_path: Path, rng: np.random.Ge
         assert read_metrics(process).value("data_drift_stored") == 0
         assert "the state of drift cannot be written" in process.text
         assert "not on disk" in command(process, "status").stdout
-        calls.update()
+        calls.update(recent=True)
 
         resource.prlimit(pid, size, room)
         calls.tell(observations(rng, 1))

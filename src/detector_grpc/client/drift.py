@@ -74,16 +74,19 @@ class Drift:
         return await make(self._channel, call, self._timeout_s)
 
     async def update_reference(
-        self, model: str, version: str, *, file: str | None = None, number: int | None = None, learn: bool = False
+        self,
+        model: str,
+        version: str,
+        *,
+        recent: bool | None = None,
+        file: str | None = None,
+        number: int | None = None,
+        learn: bool | None = None,
     ) -> dict[str, Any]:
-        """UpdateReferenceResponse; see UpdateReferenceRequest."""
-        request = messages.UpdateReferenceRequest(model=model, version=version)
-        if file is not None:
-            request.file = file
-        elif number is not None:
-            request.number = number
-        elif learn:
-            request.learn = True
+        """UpdateReferenceResponse; see UpdateReferenceRequest, of whose new references one must be said."""
+        request = messages.UpdateReferenceRequest(
+            model=model, version=version, recent=recent, file=file, number=number, learn=learn
+        )
         return await self._ask("UpdateReference", request, messages.UpdateReferenceResponse)
 
     async def references(self, model: str, version: str) -> list[dict[str, Any]]:

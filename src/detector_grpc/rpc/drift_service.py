@@ -10,6 +10,7 @@ from google.api.httpbody_pb2 import HttpBody
 from detector_grpc._gen.detector.v1 import drift_service_pb2 as messages
 from detector_grpc._gen.detector.v1.drift_service_pb2_grpc import DriftIngestServiceServicer, DriftServiceServicer
 from detector_grpc.drift.observation import Watched
+from detector_grpc.errors import InvalidRequest, Violation
 from detector_grpc.rpc import drift_convert
 from detector_grpc.rpc.fields import read_names
 from detector_grpc.rpc.metadata import rest_query
@@ -67,8 +68,10 @@ class DriftService(DriftServiceServicer):
                 change = await asyncio.to_thread(station.use_past, watched, request.number, caller)
             case "learn" if request.learn:
                 change = await asyncio.to_thread(station.learn, watched, caller)
-            case _:
+            case "recent" if request.recent:
                 change = await asyncio.to_thread(station.use_recent, watched, caller)
+            case _:
+                raise InvalidRequest([Violation("new_reference", "must be one of recent, file, number and learn")])
         now, before = (each and drift_convert.reference(each, knows_hour=True) for each in change)
         return messages.UpdateReferenceResponse(reference=now, previous=before)
 

@@ -62,11 +62,23 @@ def reference(
         references = ask(connection, lambda drift: drift.references(model, version))
         click.echo(json.dumps(references, indent=2)) if as_json else Console().print(_table(references))
         return
-    text = file.read_text(encoding="utf-8") if file else None
+    text = _read(file) if file else None
     if folder is not None:
         text = reference_of(folder, replace(connection, address=server), Watched(model, version))
-    done = ask(connection, lambda drift: drift.update_reference(model, version, file=text, number=number, learn=learn))
+    done = ask(
+        connection,
+        lambda drift: drift.update_reference(
+            model, version, recent=recent or None, file=text, number=number, learn=learn or None
+        ),
+    )
     click.echo(json.dumps(done, indent=2) if as_json else _sentence(done))
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"cannot read {click.format_filename(file)}: {error}") from error
 
 
 def _table(references: list[dict[str, Any]]) -> Table:

@@ -142,18 +142,20 @@ class GetDriftReportRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class UpdateReferenceRequest(_message.Message):
-    __slots__ = ("model", "version", "file", "number", "learn")
+    __slots__ = ("model", "version", "recent", "file", "number", "learn")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    RECENT_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     LEARN_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
+    recent: bool
     file: str
     number: int
     learn: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., file: _Optional[str] = ..., number: _Optional[int] = ..., learn: _Optional[bool] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., recent: _Optional[bool] = ..., file: _Optional[str] = ..., number: _Optional[int] = ..., learn: _Optional[bool] = ...) -> None: ...
 
 class UpdateReferenceResponse(_message.Message):
     __slots__ = ("reference", "previous")
