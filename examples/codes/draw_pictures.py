@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the parts")
     parser.add_argument("--seed", type=int, required=True, help="other seeds give other pictures")
     parser.add_argument("--parts", type=int, default=20)
-    parser.add_argument("--pictures", type=int, default=1000, help="in each part; one takes about 90 KB")
+    parser.add_argument("--pictures", type=int, default=1000, help="in each part; one takes about 56 KB")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     options = parser.parse_args()
     worlds = ((World(), 1.0),)

@@ -55,13 +55,16 @@ def test_a_box_lies_on_a_code_of_its_class(class_name: str) -> None:
     overlaps = []
     for number in range(24):
         image, codes = draw_picture(5, number, world)
+        drawn = np.array([code.box for code in codes], np.float32)
         for name, box in read(image):
             assert name == class_name
-            overlaps.append(max(iou_matrix(box[None], np.array([code.box for code in codes], np.float32))[0]))
+            assert (box - drawn[0])[:2].min() > -8
+            assert (box - drawn[0])[2:].max() < 8
+            overlaps.append(iou_matrix(box[None], drawn)[0, 0])
 
     assert len(overlaps) >= 8  # others are too small or too tilted for the reader
-    # A reader's corners of matrix codes are exact; of linear ones they are those of a line through the bars.
-    assert np.median(overlaps) > (0.9 if class_name in {"qr_code", "data_matrix", "aztec"} else 0.0)
+    if class_name != "linear_barcode":  # of which a reader needs no more than a line through the bars
+        assert np.median(overlaps) > 0.85
 
 
 def test_the_same_numbers_give_the_same_picture_and_others_another() -> None:
