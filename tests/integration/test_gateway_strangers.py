@@ -53,6 +53,11 @@ def test_who_asks_for_another_protocol_is_answered_in_this_one(gateway: Gateway,
     assert told(gateway, b"GET /health HTTP/1.1\r\n" + upgrade).status == 200
 
 
+@pytest.mark.parametrize("name", [b"*", b"5s1f`", b"x'y", b"!"])
+def test_who_has_headers_that_grpc_has_no_names_for_is_answered(gateway: Gateway, name: bytes) -> None:
+    assert told(gateway, b"POST /predict HTTP/1.1\r\nhost: x\r\n%b: 1\r\n%b" % (name, UPLOAD)).status == 200
+
+
 def test_who_waits_to_be_asked_for_the_body_is_asked(gateway: Gateway) -> None:
     with connection(gateway) as opened:
         head, _, body = UPLOAD.partition(b"\r\n\r\n")
