@@ -39,7 +39,7 @@ def sample_sink(settings: Settings) -> Sink | None:
     if capture.sink == "off":
         return None
     if capture.sink == "folder":
-        return FolderSink(capture.folder_path or capture.state_folder / "samples")
+        return FolderSink(capture.folder_path or capture.state_folder / "samples", capture.folder_max_bytes)
     return S3Sink(
         S3Place(
             settings.s3_bucket_name,

@@ -363,6 +363,11 @@ class CaptureSettings(Section):
     folder_path: Path | None = Field(
         None, description="The folder, with `folder`. Unset: `samples` in that of `capture.state`."
     )
+    folder_max_bytes: int = Field(
+        10 * 1024 * MIB,
+        ge=MIB,
+        description="Bytes of all files in the folder. What would be beyond waits, until somebody makes room.",
+    )
     state: Path | None = Field(
         None,
         description="Folder in which samples wait for their sink, and of what all servers of a machine know of those "

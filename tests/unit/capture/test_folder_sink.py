@@ -55,6 +55,47 @@ def test_nobody_else_may_look(tmp_path: Path) -> None:
     assert modes == {0o600, 0o700}
 
 
+class TestSize:
+    def test_has_a_bound_beyond_which_nothing_new_comes(self, tmp_path: Path) -> None:
+        FolderSink(tmp_path).put("a/1.jpg", bytes(60), "image/jpeg")  # as of another process
+        sink = FolderSink(tmp_path, max_bytes=100)
+        sink.put("a/2.jpg", bytes(40), "image/jpeg")
+
+        with pytest.raises(SinkError, match=r"there are 100 bytes in .* at most 100 may be") as caught:
+            sink.put("a/3.jpg", b"1", "image/jpeg")
+
+        assert caught.value.fault == "folder_full"
+        assert list(sink.walk()) == ["a/1.jpg", "a/2.jpg"]
+
+    def test_bounds_nothing_that_is_there(self, tmp_path: Path) -> None:
+        sink = FolderSink(tmp_path, max_bytes=100)
+        sink.put(KEY, bytes(100), "image/jpeg")
+
+        assert not sink.put(KEY, bytes(100), "image/jpeg")
+        assert sink.put(KEY, bytes(110), "image/jpeg", replace=True)  # labels
+
+    def test_leaves_room_once_somebody_makes_it(self, tmp_path: Path) -> None:
+        sink = FolderSink(tmp_path, max_bytes=100)
+        sink.put(KEY, bytes(100), "image/jpeg")
+        with pytest.raises(SinkError):
+            sink.put("a/1.jpg", b"1", "image/jpeg")
+
+        (tmp_path / KEY).unlink()
+
+        assert sink.put("a/1.jpg", b"1", "image/jpeg")
+
+    def test_is_looked_up_again_since_others_write_too(self, tmp_path: Path) -> None:
+        now = 0.0
+        sink = FolderSink(tmp_path, 100, lambda: now)
+        sink.put("a/1.jpg", b"1", "image/jpeg")
+        (tmp_path / "a" / "2.jpg").write_bytes(bytes(99))
+
+        now = 600.0
+
+        with pytest.raises(SinkError, match="there are 100 bytes"):
+            sink.put("a/3.jpg", b"1", "image/jpeg")
+
+
 def test_what_cannot_be_done_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "sink").write_text("in the way")
 
