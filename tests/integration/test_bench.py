@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from support.calls import SERVING, connected, wait_until
+from support.calls import SERVING, connected, encoded_request, failure, wait_until
 from support.metrics import read_metrics
 from support.onnx_files import tiny_onnx
 from support.pictures import png
@@ -38,6 +39,7 @@ COMMANDS = {
     "search": ("search", "--p99-ms", "5000", "--from-rate", "20", "--resolution", "100", *SHORT),
     "overload": ("overload", "--clients", "3", "--times", "1", "--times", "2", *SHORT),
 }
+NOBODYS = encoded_request(png(np.zeros((64, 64, 3), np.uint8)), model="nobody")
 each_command = pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 
 
@@ -331,6 +333,19 @@ def calls_at(server: ServerProcess) -> float:
     return metrics.total("object_detection_requests_total") + metrics.total("object_detection_stream_frames_total")
 
 
+def settled_calls_at(server: ServerProcess) -> float:
+    """The same once all are counted that came before, which the server does a moment after they were answered."""
+
+    def refused() -> float:
+        return read_metrics(server).total("object_detection_requests_total", status="not_found")
+
+    before = refused()
+    with connected(server.address) as client:
+        assert failure(lambda: client.detect(NOBODYS)).code() is grpc.StatusCode.NOT_FOUND
+    wait_until(lambda: refused() > before, "the last call to be counted")
+    return calls_at(server)
+
+
 def started(*words: str) -> subprocess.Popen[str]:
     """The command, as a process."""
     command = [sys.executable, "-m", "detector_grpc", "bench", *words]
@@ -341,7 +356,7 @@ def started(*words: str) -> subprocess.Popen[str]:
 def test_ctrl_c_prints_what_there_is_and_says_that_it_was_cut_short(
     server: ServerProcess, words: tuple[str, ...]
 ) -> None:
-    before = calls_at(server)
+    before = settled_calls_at(server)
     with started(*words, "--seconds", "60", "--warm-up-s", "0", "--json", "--address", server.address) as process:
         wait_until(lambda: calls_at(server) > before + 20, "20 calls")
         process.send_signal(signal.SIGINT)
@@ -360,7 +375,7 @@ def test_ctrl_c_prints_what_there_is_and_says_that_it_was_cut_short(
 def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
     server: ServerProcess, tmp_path: Path, command: str, what: str
 ) -> None:
-    before, plot = calls_at(server), tmp_path / "plot.svg"
+    before, plot = settled_calls_at(server), tmp_path / "plot.svg"
     words = [*COMMANDS[command], "--warm-up-s", "60", "--plot", str(plot)]
     with started(*words, "--address", server.address) as process:
         wait_until(lambda: calls_at(server) > before + 5, "5 calls")
@@ -376,7 +391,7 @@ def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
 def test_a_load_that_ctrl_c_ends_in_its_warm_up_is_left_out(server: ServerProcess) -> None:
     """The closed loop is over when calls come to rest, as the next load hardly makes any."""
     words = ["--clients", "2", "--times", "1e-4", "--seconds", "0.3", "--warm-up-s", "5", "--json"]
-    before = last = calls_at(server)
+    before = last = settled_calls_at(server)
     changed_at = time.monotonic()
 
     def at_rest() -> bool:

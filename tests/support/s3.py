@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -76,8 +75,11 @@ class Store:
 
     def objects(self) -> dict[str, bytes]:
         """All that is in the bucket, by key."""
-        bucket = self.folder / BUCKET
-        return {path.relative_to(bucket).as_posix(): path.read_bytes() for path in bucket.rglob("*") if path.is_file()}
+        bucket, objects = self.folder / BUCKET, {}
+        for path in bucket.rglob("*"):
+            with suppress(FileNotFoundError, IsADirectoryError):  # what is on its way has another name at first
+                objects[path.relative_to(bucket).as_posix()] = path.read_bytes()
+        return objects
 
     def close(self) -> None:
         self._process.kill()
@@ -124,11 +126,11 @@ class Door:
     def become(self, manner: Manner) -> None:
         """Changes; connections that are open are cut."""
         self._manner = manner
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in list(self._connections):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         if manner != "refusing":
             self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -141,7 +143,7 @@ class Door:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
@@ -149,7 +151,7 @@ class Door:
     def _serve(self, connection: socket.socket) -> None:
         self._connections.add(connection)
         try:
-            with connection, contextlib.suppress(OSError):
+            with connection, suppress(OSError):
                 if self._manner == "busy":
                     connection.recv(65536)
                     connection.sendall(_BUSY)
@@ -173,11 +175,11 @@ class Door:
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
     for each in (source, target):
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
 
 
