@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detector_grpc.drift.evidence import DriftState
 from detector_grpc.errors import ReportMissing
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class _Page:
         tried_s: When it was last tried to make one, monotonic; 0: never.
         was_drifted: Whether the version was DRIFTED then.
         made_s: When the page that is there was made, seconds since the epoch; 0: never.
+        shows_drift: Whether the version was DRIFTED then.
         blocks: How many there had been then.
         fault: Why the last try failed; empty if it did not.
     """
@@ -54,6 +56,7 @@ class _Page:
     tried_s: float = 0.0
     was_drifted: bool = False
     made_s: float = 0.0
+    shows_drift: bool = False
     blocks: int = 0
     fault: str = ""
 
@@ -103,7 +106,7 @@ class Reports:
                 page.tried_s, page.was_drifted = now_s, source.is_drifted
                 page.fault = await self._make(source)
                 if not page.fault:
-                    page.made_s, page.blocks = time.time(), source.blocks
+                    page.made_s, page.shows_drift, page.blocks = time.time(), source.is_drifted, source.blocks
 
     def state(self, watched: Watched) -> tuple[float, str]:
         """When the page was made, seconds since the epoch, 0 for never; and why it is missing or old, empty for not."""
@@ -123,6 +126,8 @@ class Reports:
         made_s, fault = self.state(watched)
         if not made_s:
             raise ReportMissing(fault or "the first report is being made")
+        if not fault and not self._pages[watched].shows_drift and await asyncio.to_thread(self._is_drifted, watched):
+            raise ReportMissing("the world has changed, and the report that shows it is being made; ask again")
         try:
             return await asyncio.to_thread(self._path(watched, ".html").read_bytes)
         except OSError as error:
@@ -163,6 +168,9 @@ class Reports:
         finally:
             read.unlink(missing_ok=True)
         return ""
+
+    def _is_drifted(self, watched: Watched) -> bool:
+        return any(view.series.state is DriftState.DRIFTED for view in self._station.views(*watched))
 
     def _save(self, source: ReportSource, path: Path) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -93,8 +93,11 @@ async def test_a_page_is_made_at_once_when_the_world_has_changed(desk: Desk) -> 
 
     desk.station.take(V1, "a", observations(desk.rng, 60, brightness=50))
     (source,) = desk.station.report_sources()
+    with pytest.raises(ReportMissing, match="the world has changed"):  # what is there says that it has not
+        await reports.page(V1)
     await reports.make_those_due()
 
+    assert await reports.page(V1)
     assert source.is_drifted
     assert source.current[:, 0].max() < 110  # nothing of what was before
     assert reports.state(V1)[0] > made_s
