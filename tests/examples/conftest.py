@@ -5,4 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "codes"))
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+sys.path[:0] = [str(EXAMPLES / "codes"), str(EXAMPLES / "active_learning")]
