@@ -54,7 +54,7 @@ from detector_grpc.serving.pipeline import EncodedImage
 from detector_grpc.serving.registry import open_version
 from detector_grpc.serving.repository import MODEL_FILE, Sources
 from detector_grpc.serving.session import CUDA
-from detector_grpc.setting_sections import GpuSettings
+from detector_grpc.setting_sections.models import GpuSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

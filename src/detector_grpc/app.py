@@ -68,7 +68,8 @@ if TYPE_CHECKING:
     from detector_grpc.interceptors.capture import Capture
     from detector_grpc.output import Output
     from detector_grpc.serving.outcome import Outcome
-    from detector_grpc.setting_sections import LimitsSettings, ShadowSettings, TlsSettings
+    from detector_grpc.setting_sections.gateway import ShadowSettings
+    from detector_grpc.setting_sections.server import LimitsSettings, TlsSettings
     from detector_grpc.settings import Settings
     from detector_grpc.vision.agreement import Agreement
 

@@ -28,7 +28,7 @@ from detector_grpc.serving.session import (
     check_provider,
     import_onnxruntime,
 )
-from detector_grpc.setting_sections import LOOPBACK
+from detector_grpc.setting_sections.base import LOOPBACK
 from detector_grpc.settings import address
 from detector_grpc.vision.uncertainty import Measures
 

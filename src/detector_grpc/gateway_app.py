@@ -21,7 +21,7 @@ from detector_grpc.gateway.http import Sources, application
 from detector_grpc.gateway.metrics import SummedMetrics
 from detector_grpc.gateway.state import State
 from detector_grpc.json_log import logging_to_stderr
-from detector_grpc.setting_sections import LOOPBACK
+from detector_grpc.setting_sections.base import LOOPBACK
 from detector_grpc.settings import read_token
 from detector_grpc.stopping import Stopping
 

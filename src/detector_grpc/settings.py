@@ -18,22 +18,16 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
 from detector_grpc.errors import SetupInvalid
-from detector_grpc.setting_sections import (
-    LOOPBACK,
+from detector_grpc.setting_sections.base import LOOPBACK, Section
+from detector_grpc.setting_sections.gateway import GatewaySettings, ShadowSettings
+from detector_grpc.setting_sections.models import GpuSettings, ModelsSettings, RuntimeSettings
+from detector_grpc.setting_sections.observers import CaptureSettings, DriftSettings, UncertaintySettings
+from detector_grpc.setting_sections.server import (
     AuthSettings,
-    CaptureSettings,
-    DriftSettings,
-    GatewaySettings,
-    GpuSettings,
     LimitsSettings,
-    ModelsSettings,
-    RuntimeSettings,
-    Section,
     ServerSettings,
-    ShadowSettings,
     StreamsSettings,
     TlsSettings,
-    UncertaintySettings,
 )
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from detector_grpc import settings
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES
-from detector_grpc.setting_sections import MIB
+from detector_grpc.setting_sections.base import MIB
 from detector_grpc.settings import defaults, environment, load, variables
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from detector_grpc.gateway.descriptors import SERVICES, descriptor_set, rest_fie
 from detector_grpc.gateway.local_errors import local_errors
 from detector_grpc.gateway.routes import DRIFT_CLUSTER, PAGES_CLUSTER, SERVERS_CLUSTER, route_table
 from detector_grpc.gateway.template import duration, fill
-from detector_grpc.setting_sections import LOOPBACK
+from detector_grpc.setting_sections.base import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

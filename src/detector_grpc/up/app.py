@@ -22,7 +22,7 @@ from detector_grpc.gateway.supervision.output import NamedOutput
 from detector_grpc.json_log import JsonLog
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.session import GPU_PROVIDERS
-from detector_grpc.setting_sections import LOOPBACK
+from detector_grpc.setting_sections.base import LOOPBACK
 from detector_grpc.settings import address, environment
 from detector_grpc.stopping import Stopping
 from detector_grpc.up.folder import own_folder

@@ -10,7 +10,7 @@ from detector_grpc.configured import workers
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.gateway.supervision.ports import PortWish, free_ports
 from detector_grpc.rpc.transport import TlsFiles, check_server_files
-from detector_grpc.setting_sections import LOOPBACK
+from detector_grpc.setting_sections.base import LOOPBACK
 from detector_grpc.settings import address, reachable
 
 if TYPE_CHECKING:

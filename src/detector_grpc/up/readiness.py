@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from detector_grpc.client import AsyncDetector, CallFailed
 from detector_grpc.errors import SetupInvalid
-from detector_grpc.setting_sections import LOOPBACK
+from detector_grpc.setting_sections.base import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
