@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +12,31 @@ import click
 from detector_grpc import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pydantic.fields import FieldInfo
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+Command = Callable[..., None]
+
+
+def with_settings(command: Command) -> Command:
     """Gives a command a flag for every setting, `--config`, and the resulting Settings as its first argument.
 
     Raises:
         SetupInvalid: From the command, where settings are wrong.
     """
+    return _with_settings(command, lambda _: True)
+
+
+def with_settings_of(*parts: str) -> Callable[[Command], Command]:
+    """As `with_settings`, for a command whose help shows only the settings that concern it.
+
+    Args:
+        parts: Sections, and settings without a section.
+    """
+    return lambda command: _with_settings(command, lambda path: path.partition(".")[0] in parts)
+
+
+def _with_settings(command: Command, shown: Callable[[str], bool]) -> Command:
     parameters = {path.replace(".", "_"): path for path, _, _ in settings.variables()}
 
     @functools.wraps(command)
@@ -30,9 +45,9 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         given = {path: value for path, value in flags.items() if value is not None}
         command(settings.load(given, config), **arguments)
 
-    flagged: Callable[..., None] = run
+    flagged: Command = run
     for path, variable, field in reversed(list(settings.variables())):
-        flagged = _flag(path, variable, field)(flagged)
+        flagged = _flag(path, variable, field, hidden=not shown(path))(flagged)
     return click.option(
         "--config",
         type=click.Path(path_type=Path),
@@ -43,9 +58,10 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     )(flagged)
 
 
-def _flag(path: str, variable: str, field: FieldInfo) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    name = path.replace(".", "-").replace("_", "-")
+def _flag(path: str, variable: str, field: FieldInfo, *, hidden: bool) -> Callable[[Command], Command]:
+    parameter = path.replace(".", "_")
+    name = parameter.replace("_", "-")
     help_text = f"{field.description}  [env: {variable}; default: {settings.default_text(field)}]"
     if field.annotation is bool:
-        return click.option(f"--{name}/--no-{name}", path.replace(".", "_"), default=None, help=help_text)
-    return click.option(f"--{name}", path.replace(".", "_"), metavar="VALUE", help=help_text)
+        return click.option(f"--{name}/--no-{name}", parameter, default=None, help=help_text, hidden=hidden)
+    return click.option(f"--{name}", parameter, metavar="VALUE", help=help_text, hidden=hidden)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from detector_grpc.capture.erasure import Selection, sidecars
-from detector_grpc.cli.options import with_settings
+from detector_grpc.cli.options import with_settings_of
 from detector_grpc.cli.samples.sink import opened_sink
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Chosen:
 def choosing(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command flags for settings, and options that choose samples; the Chosen is its first argument."""
 
-    @with_settings
+    @with_settings_of("log_level", "s3_bucket_name", "capture")
     @functools.wraps(command)
     def run(
         settings: Settings,

@@ -12,7 +12,7 @@ import click
 from detector_grpc.capture.erasure import Selection, erase, erase_waiting
 from detector_grpc.capturing import sample_ledger
 from detector_grpc.cli.connection import json_option
-from detector_grpc.cli.options import with_settings
+from detector_grpc.cli.options import with_settings_of
 from detector_grpc.cli.samples.sink import opened_sink
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
 
 
 @click.command()
-@with_settings
+@with_settings_of("log_level", "s3_bucket_name", "capture")
 @click.option("--stream", metavar="ID", help="Erase those of this stream (x-stream-id).")
 @click.option("--request-id", metavar="ID", help="Erase those of this call (x-request-id).")
 @click.option("--since", type=_TIME, help="Erase those that were captured then or later, UTC.")

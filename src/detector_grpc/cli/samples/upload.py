@@ -12,7 +12,7 @@ from detector_grpc.capture.spool import samples_in, spool_folder
 from detector_grpc.capture.uploader import bring
 from detector_grpc.capturing import sample_spool
 from detector_grpc.cli.connection import json_option
-from detector_grpc.cli.options import with_settings
+from detector_grpc.cli.options import with_settings_of
 from detector_grpc.cli.progress import progress_bar
 from detector_grpc.cli.samples.sink import opened_sink
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@with_settings
+@with_settings_of("log_level", "s3_bucket_name", "capture")
 @json_option
 def upload(settings: Settings, *, as_json: bool) -> None:
     """Bring to the sink what servers that run no more have left on this machine.
