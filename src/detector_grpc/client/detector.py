@@ -142,15 +142,15 @@ class Detector:
             downscale: As of `detect`.
             color: As of `detect`.
             jpeg_quality: Quality at which pixels are sent as JPEG. Range [1, 100]. None: without compression.
-            reconnect_timeout_s: Longest time without a server that gets on with the frames, in seconds; at the start,
-                too.
+            reconnect_timeout_s: Longest time without a server that gets on with the frames, in seconds, 0 or more; at
+                the start, too.
             stream_id: As of `detect`.
             **options: How detections are chosen, see DetectOptions.
 
         Raises:
             CallFailed: No server takes the stream on, at the start or while its answers are read.
             TypeError: `frames` is one picture.
-            ValueError: There is no such mode, quality, option or stream_id.
+            ValueError: There is no such mode, quality, time, option or stream_id.
         """
         encoder = Encoder(color, jpeg_quality)
         protocol = self._calls.stream(frames, mode, max_frame_age_s, tracking, reconnect_timeout_s, options)

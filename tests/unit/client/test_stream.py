@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import threading
 import time
@@ -165,11 +166,14 @@ class TestFrames:
         with pytest.raises(TypeError):
             await streamed(connect, frames)
 
-    @pytest.mark.parametrize("options", [{"jpeg_quality": 0}, {"mode": "newest"}, {"confidense": 1}])
+    @pytest.mark.parametrize(
+        "options",
+        [{"jpeg_quality": 0}, {"mode": "newest"}, {"confidense": 1}, {"reconnect_timeout_s": math.nan}],
+    )
     async def test_with_settings_that_there_are_not_are_refused(
         self, connect: Connect, server: Server, options: dict[str, object]
     ) -> None:
-        with pytest.raises(ValueError, match=r"quality|newest|confidense"):
+        with pytest.raises(ValueError, match=r"quality|newest|confidense|reconnect"):
             async with connect() as detector, detector.stream([], **options):
                 pass
         assert not server.red.requests

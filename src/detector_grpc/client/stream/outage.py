@@ -31,11 +31,16 @@ class Outage:
     to one after the other, for ever.
 
     Args:
-        timeout_s: Longest outage, in seconds.
+        timeout_s: Longest outage, in seconds, 0 or more.
         jitter: Where between 0 and 1 a wait is to lie in its range.
+
+    Raises:
+        ValueError: There is no such time.
     """
 
     def __init__(self, timeout_s: float, jitter: Callable[[], float] = random.random) -> None:
+        if not timeout_s >= 0:  # which holds for NaN, too
+            raise ValueError(f"reconnect_timeout_s is 0 seconds or more, not {timeout_s!r}")
         self._timeout_s = timeout_s
         self._jitter = jitter
         self._began_at: float | None = None
