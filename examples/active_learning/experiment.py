@@ -1,9 +1,9 @@
 """Does keeping what the model was unsure of make the next model better than keeping pictures at random?
 
-A detector learns a narrow world: clean labels, seen from the front. Then it serves a wider one, in which one picture
-in five is of a kind that it has never seen. From what it served, the same number of pictures is labelled and learnt:
-either those that it was least sure of, of those that the server captured, or random ones. Everything else is equal,
-and all is done for several seeds. The pictures are drawn, so that their labels are the truth.
+A detector learns a narrow world: three kinds of codes, seen from the front. Then it serves a wider one, in which one
+picture in five shows kinds that it has never seen. From what it served, the same number of pictures is labelled and
+learnt: either those that it was least sure of, of those that the server captured, or random ones. Everything else is
+equal, and all is done for several seeds. The pictures are drawn, so that their labels are the truth.
 
     make -C examples/codes active-learning
 
@@ -43,12 +43,14 @@ if TYPE_CHECKING:
 
 SIDE = 192  # px, of the pictures and of what the network is shown
 NARROW = World(
-    side=SIDE, framings=(Framing(1, 0.3, 0.7, 1),), materials={"paper": 1}, tilt_deg=4, bent=0, busy=0.1,
-    look_alikes=0.2, occluded=0, roughness=0.3,
+    side=SIDE, framings=(Framing(1, 0.3, 0.7, 1),), classes={"qr_code": 1, "data_matrix": 1, "linear_barcode": 1},
+    materials={"paper": 1}, tilt_deg=4, bent=0, busy=0.1, look_alikes=0.2, occluded=0, roughness=0.3,
 )  # fmt: skip
-WIDE = replace(World(), side=SIDE, framings=(Framing(1, 0.35, 0.95, 2), Framing(1, 0.15, 0.4, 3)))
-SERVED = ((NARROW, 4.0), (WIDE, 1.0))  # worlds and how frequent they are in what is served
-LABELS = (50, 100, 200, 400)
+NEW = replace(
+    NARROW, classes={"aztec": 1, "pdf417": 1}, framings=(Framing(1, 0.2, 0.8, 2),), tilt_deg=10, roughness=0.6
+)
+SERVED = ((NARROW, 4.0), (NEW, 1.0))  # worlds and how frequent they are in what is served
+LABELS = (25, 50, 100, 200)
 BATCH = 24
 
 
@@ -123,9 +125,9 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="weights to start from, instead of random ones")
     parser.add_argument("--narrow", type=int, default=1500, help="pictures of the narrow world")
     parser.add_argument("--served", type=int, default=2000, help="pictures that are served")
-    parser.add_argument("--judge", type=int, default=500, help="pictures, of what is served, to judge by")
-    parser.add_argument("--base-steps", type=int, default=2000, help="batches that the first model learns")
-    parser.add_argument("--steps", type=int, default=150, help="batches that each next model learns")
+    parser.add_argument("--judge", type=int, default=800, help="pictures, of what is served, to judge by")
+    parser.add_argument("--base-steps", type=int, default=1200, help="batches that the first model learns")
+    parser.add_argument("--steps", type=int, default=120, help="batches that each next model learns")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     parser.add_argument("--threads", type=int, default=1, help="of the network")
     parser.add_argument("--minutes", type=float, default=600, help="start nothing new after so many")

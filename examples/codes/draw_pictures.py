@@ -68,7 +68,8 @@ def draw_parts(out: Path, seed: int, parts: int, pictures: int, worlds: Worlds, 
 def _draw_file(folder: Path, seed: int, worlds: Worlds, number: int) -> tuple[str, list[Code]]:
     """Draw a picture into a file; return its name and its codes."""
     cv2.setNumThreads(1)
-    rng = np.random.default_rng([seed, number])
+    # Chance of its own: that of draw_picture is made of the same two numbers.
+    rng = np.random.default_rng(np.random.SeedSequence([seed, number], spawn_key=(1,)))
     shares = np.array([share for _, share in worlds])
     world = worlds[rng.choice(len(worlds), p=shares / shares.sum())][0]
     image, codes = draw_picture(seed, number, world)
