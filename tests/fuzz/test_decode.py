@@ -142,7 +142,9 @@ starts = st.sampled_from(
 )
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(starts, st.binary(max_size=200))
 def test_any_bytes_are_a_picture_or_an_error(start: bytes, data: bytes) -> None:
     assert outcome(start + data) in OUTCOMES

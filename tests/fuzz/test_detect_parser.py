@@ -120,7 +120,9 @@ def test_damaged_requests_are_checked_or_refused_and_leave_no_memory_behind(muta
 starts = st.sampled_from([b"", *corpus()])
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(starts, st.binary(max_size=200))
 def test_any_bytes_are_a_request_or_an_error(start: bytes, data: bytes) -> None:
     # Messages that follow one another are merged, so whatever is appended changes what was there.
@@ -130,7 +132,9 @@ def test_any_bytes_are_a_request_or_an_error(start: bytes, data: bytes) -> None:
 numbers = st.floats(width=32, allow_nan=True)
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     st.builds(
         OptionsMessage,

@@ -19,6 +19,7 @@ from support.pictures import png
 from support.raw_calls import raw_call
 from support.rest import Rest
 from support.rich_errors import reason_of
+from support.servers import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,12 +171,12 @@ def test_bombs_of_headers_are_refused(rest: Rest, headers: dict[str, str]) -> No
 @pytest.mark.parametrize("grows", [False, True], ids=["silent", "a byte now and then"])
 def test_an_upload_that_never_ends_is_ended(gateway: Gateway, grows: bool) -> None:  # noqa: FBT001
     host, _, port = gateway.address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
         started = time.monotonic()
         connection.sendall(
             b"POST /predict HTTP/1.1\r\nhost: gateway\r\ncontent-type: image/png\r\ncontent-length: 100000\r\n\r\nx"
         )
-        connection.settimeout(0.1 if grows else 20)
+        connection.settimeout(0.1 if grows else PATIENCE_S)
         answer = b""
         while not answer:
             try:
@@ -185,7 +186,7 @@ def test_an_upload_that_never_ends_is_ended(gateway: Gateway, grows: bool) -> No
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"RECEIVE_TIMEOUT" in answer
-    assert 0.9 * RECEIVE_TIMEOUT_S < time.monotonic() - started < 10
+    assert 0.9 * RECEIVE_TIMEOUT_S < time.monotonic() - started < 60
 
 
 def test_many_uploads_that_never_end_take_no_memory(gateway: Gateway) -> None:
@@ -194,7 +195,7 @@ def test_many_uploads_that_never_end_take_no_memory(gateway: Gateway) -> None:
     envoy = psutil.Process(gateway.envoy.process.pid)
     before = envoy.memory_info().rss
     with ExitStack() as stack:
-        connections = [stack.enter_context(socket.create_connection((host, int(port)), 20)) for _ in range(300)]
+        connections = [stack.enter_context(socket.create_connection((host, int(port)), PATIENCE_S)) for _ in range(300)]
         for connection in connections:
             connection.sendall(head + bytes(1000))
         answers = Counter(connection.recv(12) for connection in connections)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
-from support.calls import NOT_SERVING, SERVING, connected, encoded_request, failure, wait_until
+from support.calls import DETECT, NOT_SERVING, SERVING, connected, encoded_request, failure, wait_until
 from support.metrics import read_metrics
 from support.onnx_files import Box, tiny_onnx
 from support.pictures import png
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 PICTURE = png(np.zeros((64, 64, 3), np.uint8))
 UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 V2 = "models/tiny/versions/v2"
+UNLOAD = "/detector.v1.ModelAdminService/UnloadModelVersion"
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 NO_MODEL = b"version https://git-lfs.github.com/spec/v1"
 
@@ -256,9 +257,12 @@ class TestUnload:
             error = failure(lambda: running.answers("v2"))
 
             assert reason_of(error) == "MODEL_VERSION_NOT_HELD"
-            assert not unloading.done()
+            assert [len(call.result().detections) for call in calls] == [1] * 3
             unloading.result()
-            assert [len(call.result(0.5).detections) for call in calls] == [1] * 3
+            unloaded_at = running.server.wait_for_log("call", method=UNLOAD)["time"]
+            answered_at = [call["time"] for call in running.server.log("call", method=DETECT, code="OK")]
+            assert len(answered_at) == 3
+            assert max(answered_at) <= unloaded_at
 
     def test_lets_a_version_that_failed_be_forgotten(self, tmp_path: Path) -> None:
         tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
@@ -385,9 +389,11 @@ class TestRaces:
     def test_a_load_goes_on_though_its_caller_has_left(self, running: Running, half_second: int) -> None:
         running.write("v2", cost=half_second)
 
-        error = failure(lambda: running.admin.load("v2", timeout_s=0.3))
+        loading = running.admin.start_load("v2")
+        wait_until(lambda: running.states().get("v2") == MODEL_STATE_LOADING, "a load in progress")
 
-        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        loading.cancel()
+
         running.client.wait_for_status(SERVING, V2)
         assert running.answers("v2") == 0.9
 

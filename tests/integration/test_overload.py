@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,7 +10,16 @@ from typing import TYPE_CHECKING
 import grpc
 import numpy as np
 import pytest
-from support.calls import DETECT, SERVING, connected, encoded_request, failure, raw_request, wait_until
+from support.calls import (
+    DETECT,
+    SERVING,
+    answered_and_refused,
+    connected,
+    encoded_request,
+    failure,
+    raw_request,
+    wait_until,
+)
 from support.metrics import read_metrics, settled_metrics
 from support.onnx_files import tiny_onnx
 from support.pictures import png
@@ -81,9 +89,8 @@ class TestQueue:
         taken = [client.start_detect(REQUEST) for _ in range(5)]
         wait_for_depth(server, 4)
 
-        started = time.monotonic()
         error = failure(lambda: client.detect(REQUEST))
-        took_s = time.monotonic() - started
+        refused_first = not taken[-1].done()
         answers = [call.result() for call in taken]
 
         assert (error.code(), reason_of(error)) == (EXHAUSTED, "QUEUE_FULL")
@@ -91,7 +98,7 @@ class TestQueue:
         assert info_of(error).metadata["maxQueue"] == "4"
         assert retry_after_s(error) > 0.02
         assert not leak_in(error)
-        assert took_s < 0.4
+        assert refused_first
         assert len(answers) == 5
         assert model_runs(server, client) - runs == 5
         assert shed_total(server, "queue_full") - shed == 1
@@ -140,7 +147,8 @@ class TestDeadlines:
             assert codes == [EXPIRED] * 3
             assert [len(answer.detections) for answer in answered] == [1, 1]
             assert model_runs(server, client) == 2
-            assert given_up_total(server) == 3
+            # On a machine that stalls they may end before the server hears of them.
+            assert given_up_total(server) == logged_calls(server) - len(answered)
 
     @pytest.mark.parametrize("timeout_s", [None, 60])
     def test_that_are_not_given_or_late_leave_the_longest_wait(
@@ -149,13 +157,12 @@ class TestDeadlines:
         tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=half_second)
         with loaded(tmp_path, runtime_workers=1, limits_max_wait_s=0) as (_, client):
             client.detect(REQUEST)
-            taken, refused = (client.start_detect(REQUEST, timeout_s=timeout_s) for _ in range(2))
 
-            error = failure(refused.result)
+            answer, error = answered_and_refused(client, REQUEST, timeout_s)
 
             assert (error.code(), reason_of(error)) == (EXHAUSTED, "WOULD_BE_LATE")
             assert info_of(error).metadata["maxWaitMs"] == "0"
-            assert len(taken.result().detections) == 1
+            assert len(answer.detections) == 1
 
 
 class TestManyCalls:

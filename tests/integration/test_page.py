@@ -298,7 +298,7 @@ class TestArms:
 
             expect(page.locator("#tally")).to_have_text("Answered so far: 2 by v2")
             expect(page.locator("[data-part=answered]")).to_have_text("v2 answered")
-            expect(page.locator("#bar")).to_have_text("v2 100 %", timeout=10_000)
+            expect(page.locator("#bar")).to_have_text("v2 100 %")
             assert [(pin, message.version) for pin, message in calls(page)[pinned:]] == [(None, ""), (None, "")]
         finally:
             gateway.share(v1=100)
@@ -309,7 +309,7 @@ class TestArms:
         try:
             gateway.share(v1=75, v2=25)
 
-            expect(page.locator("#bar span")).to_have_text(["v1 75 %", "v2 25 %"], timeout=10_000)
+            expect(page.locator("#bar span")).to_have_text(["v1 75 %", "v2 25 %"])
         finally:
             gateway.share(v1=100)
 
@@ -319,11 +319,11 @@ class TestArms:
         try:
             (gateway.state.folder / "traffic.yaml").write_text("{weights: {v2: 5}, shadow: {}}", encoding="utf-8")
 
-            expect(page.locator("#fault")).to_contain_text("files say something else", timeout=10_000)
+            expect(page.locator("#fault")).to_contain_text("files say something else")
             expect(page.locator("#bar span")).to_have_text(["v1 100 %"])
         finally:
             gateway.share(v1=100)
-        expect(page.locator("#fault")).to_be_hidden(timeout=10_000)
+        expect(page.locator("#fault")).to_be_hidden()
 
     def test_say_how_long_it_took(self, page: Page) -> None:
         upload(page, DESK)

@@ -10,7 +10,7 @@ import cv2
 import grpc
 import numpy as np
 import pytest
-from support.calls import SERVING, connected, encoded_request, failure, wait_until
+from support.calls import SERVING, connected, encoded_request, failure, wait_for, wait_until
 from support.metrics import read_metrics, settled_metrics
 from support.onnx_files import tiny_onnx
 from support.rich_errors import reason_of, violations_of
@@ -104,13 +104,18 @@ class TestLatest:
         assert reasons == {stream_pb2.DROP_REASON_SUPERSEDED}
 
     def test_a_frame_that_waited_too_long_is_dropped_as_stale(self, costly: Path) -> None:
-        with server_process(repository=costly, runtime_workers=1) as server, connected(server.address) as client:
-            client.wait_for_status(SERVING)
+        def in_time_and_too_late() -> list[stream_pb2.FrameResult] | None:
             with Stream(client) as stream:
                 stream.send(config(LATEST, max_frame_age_ms=20), frame(1, PICTURE), frame(2, PICTURE))
                 stream.half_close()
                 stream.ready()
                 results = list(stream.results())
+            return results if outcomes(results)[0] == "detections" else None
+
+        with server_process(repository=costly, runtime_workers=1) as server, connected(server.address) as client:
+            client.wait_for_status(SERVING)
+            # On a machine that stalls the first may be late, too.
+            results = wait_for(in_time_and_too_late, "a first frame that is looked at")
         assert outcomes(results) == ["detections", "dropped"]
         assert results[1].dropped.reason == stream_pb2.DROP_REASON_STALE
 
@@ -228,11 +233,11 @@ class TestUpdates:
 
 def test_silence_is_broken_by_heartbeats(codes: Client) -> None:
     with Stream(codes) as stream:
+        started = time.monotonic()
         stream.send(config(heartbeat_interval_ms=100))
         stream.ready()
-        started = time.monotonic()
         assert [stream.answer().WhichOneof("message") for _ in range(3)] == ["heartbeat"] * 3
-        assert time.monotonic() - started >= 0.25
+        assert time.monotonic() - started >= 0.3
 
 
 def test_the_capture_time_comes_back(codes: Client) -> None:

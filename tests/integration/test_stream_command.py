@@ -21,7 +21,7 @@ from support.calls import SERVING, connected
 from support.onnx_files import tiny_onnx
 from support.pictures import jpeg
 from support.reference import DATA, coco_repository
-from support.servers import SOURCES, server_process
+from support.servers import PATIENCE_S, SOURCES, server_process
 from support.video import camera, moving_code, read_video, write_video
 
 from detector_grpc.cli import main
@@ -277,7 +277,7 @@ class TestFaults:
     def test_without_a_server_the_reason_is_said_at_once(self, run: Run, clip: Path) -> None:
         started = time.monotonic()
         done = run(clip, address="localhost:1")
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 25  # streams that have begun are tried for 30 s
         assert done.exit_code == 1
         assert "no answer from localhost:1" in done.stderr
 
@@ -307,7 +307,7 @@ class TestFaults:
             assert process.stderr is not None
             process.stdout.readline()
             process.stdout.close()
-            assert process.wait(60) == 1
+            assert process.wait(PATIENCE_S) == 1
             assert "Traceback" not in process.stderr.read()
 
 
@@ -322,7 +322,7 @@ class TestEndings:
             assert process.stdout is not None
             found = [json.loads(process.stdout.readline()) for _ in range(2 * COUNT)]
             process.send_signal(number)
-            rest, errors = process.communicate(timeout=60)
+            rest, errors = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, errors
         found += [json.loads(line) for line in rest.splitlines()]
         assert [line["frame_id"] for line in found] == list(range(1, len(found) + 1))
@@ -338,7 +338,7 @@ class TestEndings:
             assert process.stdout is not None
             found = [json.loads(process.stdout.readline()) for _ in range(30)]
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, errors
         assert f"{address}: lost, next try in 1 s" in errors
         assert [line["frame_id"] for line in found] == list(range(1, 31))
@@ -351,7 +351,8 @@ class TestEndings:
             while "next try in 4 s" not in process.stderr.readline():
                 pass
             process.send_signal(signal.SIGINT)
-            assert process.wait(3) == 0
+            assert process.wait(PATIENCE_S) == 0
+            assert "next try" not in process.stderr.read()
 
 
 def on_terminal(server: ServerProcess, *arguments: object) -> str:
@@ -365,7 +366,7 @@ def on_terminal(server: ServerProcess, *arguments: object) -> str:
                 shown += os.read(ours, 65536)
             except OSError:  # nobody writes any more
                 break
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
     os.close(ours)
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())

@@ -228,7 +228,7 @@ def test_one_ctrl_c_stops_all_in_order(up: UpProcess) -> None:
     up.send(signal.SIGINT)
 
     assert up.wait() == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25  # those that do not end by themselves have 30 s
     assert all_gone(children)
     ends = [entry["by"] for entry in up.log() if entry["message"] in ("stopped", "caught ENVOY_SIGTERM")]
     assert ends[:2] in (["server-0", "server-1"], ["server-1", "server-0"])

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from detector_grpc.serving.budget import Shares
@@ -108,7 +108,6 @@ async def play(script: list[object]) -> None:
         share.release(whole)
 
 
-@settings(max_examples=300)
 @given(steps)
 def test_no_byte_is_lost_or_given_twice_and_nobody_waits_for_ever(script: list[object]) -> None:
     asyncio.run(play(script))

@@ -16,7 +16,7 @@ COMING = st.tuples(st.sampled_from([0.0, 0.5, 30.0, 900.0, 4000.0]), st.sampled_
 HOUR_S = 3600
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(COMING, max_size=40),
     st.integers(1, 5),

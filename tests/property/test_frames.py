@@ -107,7 +107,7 @@ class Book(RuleBasedStateMachine):
         assert self.book.unanswered == self.book.waiting == 0
 
 
-Book.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+Book.TestCase.settings = settings(stateful_step_count=50)
 TestFrameBook = Book.TestCase
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.sessions import FakeSession
 from support.threads import Threads
@@ -253,7 +253,6 @@ async def play(folder: Path, script: list[tuple[object, int]]) -> None:
     assert not world.loader._turns
 
 
-@settings(max_examples=300)
 @given(scripts)
 def test_every_call_is_answered_by_what_was_ready_and_nothing_in_use_is_closed(
     script: list[tuple[object, int]],

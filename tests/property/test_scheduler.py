@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from support.threads import Threads
 
@@ -164,7 +164,6 @@ def check(job: Job, result: object) -> None:
             assert job.began_at
 
 
-@settings(max_examples=500)
 @given(st.integers(1, 3), st.integers(0, 4), steps)
 def test_every_job_ends_in_one_of_the_ways_that_are_drawn(workers: int, max_queue: int, script: list[object]) -> None:
     asyncio.run(play(workers, max_queue, script))
@@ -212,7 +211,6 @@ async def keep_promises(workers: int, script: list[Arrival]) -> int:
     return sum(isinstance(result, WouldBeLate) for result in results)
 
 
-@settings(max_examples=500)
 @given(st.integers(1, 3), arrivals)
 def test_what_is_admitted_is_done_in_time_where_jobs_take_what_they_did(workers: int, script: list[Arrival]) -> None:
     event(f"{asyncio.run(keep_promises(workers, script)) > 0}")

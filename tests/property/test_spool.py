@@ -110,4 +110,4 @@ class Spools(RuleBasedStateMachine):
 
 
 TestSpools = Spools.TestCase
-TestSpools.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestSpools.settings = settings(max_examples=25, stateful_step_count=30)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from support.sessions import FakeSession, loaded_model
 from support.streams import LATEST, LOSSLESS, config, frame
@@ -225,7 +225,6 @@ async def play(workers: int, steps: list[object]) -> None:
     assert threads.most <= 2 * workers
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.integers(1, 2), STEPS, ENDS)
 def test_every_frame_that_was_taken_has_exactly_one_answer(
     workers: int, steps: list[object], ends: dict[int, object]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from detector_grpc._gen.detector.v1 import detection_pb2, stream_pb2
@@ -300,7 +300,6 @@ SCENES = st.one_of(
 )
 
 
-@settings(max_examples=300)
 @given(
     mode=st.sampled_from(["latest", "lossless"]),
     max_age_s=st.sampled_from([None, 5.0]),

@@ -91,7 +91,7 @@ class Queue(RuleBasedStateMachine):
         assert self.turns.ahead(flow) == len(list(iter(copied.next, -1)))
 
 
-Queue.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+Queue.TestCase.settings = settings(stateful_step_count=40)
 TestTurns = Queue.TestCase
 
 

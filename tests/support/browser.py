@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
+
+from support.servers import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +27,9 @@ _FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
+
+
+expect.set_options(timeout=PATIENCE_S * 1e3)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -38,6 +38,7 @@ OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0),
 DETECT = "/detector.v1.DetectorService/Detect"
 
 Metadata = tuple[tuple[str, str], ...]
+FoundT = TypeVar("FoundT")
 
 
 class Client:
@@ -148,10 +149,35 @@ def failure(call: Callable[[], object]) -> grpc.RpcError:
     raise AssertionError(f"the call succeeded: {answer}")
 
 
-def wait_until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
-    """Asks again and again, where nothing tells when a condition becomes true."""
+def answered_and_refused(
+    client: Client, request: DetectRequest, timeout_s: float | None
+) -> tuple[DetectResponse, grpc.RpcError]:
+    """What becomes of two calls at once, one of which is too much for the server, whichever that is.
+
+    Where the one that runs is overdue, and may end at any moment, both are answered; then two others are made.
+    """
+
+    def try_once() -> tuple[DetectResponse, grpc.RpcError] | None:
+        calls = [client.start_detect(request, timeout_s=timeout_s) for _ in range(2)]
+        errors = [call.exception() for call in calls]
+        if errors == [None, None]:
+            return None
+        taken, refused = calls if errors[0] is None else reversed(calls)
+        return taken.result(), failure(refused.result)
+
+    return wait_for(try_once, "one of two calls to be refused")
+
+
+def wait_for(find: Callable[[], FoundT | None], what: str, patience_s: float = PATIENCE_S) -> FoundT:
+    """As `wait_until`, for something that is None until it is there; it is what is returned."""
     deadline = time.monotonic() + patience_s
-    while not condition():
+    while (found := find()) is None:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience_s} s: {what}")
         time.sleep(0.005)
+    return found
+
+
+def wait_until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Asks again and again, where nothing tells when a condition becomes true."""
+    wait_for(lambda: condition() or None, what, patience_s)

@@ -36,8 +36,8 @@ DEFAULTS = {
 }
 SERVE = (sys.executable, "-m", "detector_grpc", "serve")
 
-# For a machine that has better things to do; nothing waits this long on purpose.
-PATIENCE_S = 60.0
+# For a machine that has better things to do, and stalls; nothing waits this long on purpose.
+PATIENCE_S = 240.0
 
 
 class ServerProcess:

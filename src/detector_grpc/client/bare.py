@@ -141,6 +141,8 @@ class BareStream:
 
     def __init__(self, call: _StreamCall, requests: _Requests) -> None:
         self._call = call
+        # Not `call.read`, which says that nothing more comes as soon as the call has ended, whatever has come before.
+        self._responses = aiter(call)
         self._requests = requests
 
     async def open(self, config: stream_pb2.StreamConfig) -> None:
@@ -185,14 +187,16 @@ class BareStream:
 
     async def _read(self) -> stream_pb2.StreamDetectResponse | None:
         try:
-            message = await self._call.read()
+            return await anext(self._responses, None)
         except grpc.RpcError as error:
             raise CallFailed.of(error) from error
-        return message if isinstance(message, stream_pb2.StreamDetectResponse) else None
 
     async def _raise_end(self) -> Never:
         """Says why nothing can be written any more."""
-        await self._read()  # of a call that has failed it is this that tells all
+        try:
+            await self._call.read()  # of a call that has failed it is this that tells all
+        except grpc.RpcError as error:
+            raise CallFailed.of(error) from error
         raise CallFailed("UNAVAILABLE", "the server ended the stream")
 
 

@@ -149,7 +149,8 @@ class Reports:
                 stderr=asyncio.subprocess.PIPE,
             )
             try:
-                os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
+                with suppress(ProcessLookupError):  # it has ended already
+                    os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
                 async with asyncio.timeout(self._timeout_s):
                     _, said = await process.communicate()
             except TimeoutError:

@@ -192,7 +192,8 @@ class Server:
         detector_service_pb2_grpc.add_DetectorServiceServicer_to_server(self.red, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(self.red, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        self.address = f"localhost:{self._server.add_insecure_port('localhost:0')}"
+        # One address: of several that a name has, another server may have the port of some.
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
     def fail(self, code: grpc.StatusCode, message: str, *details: Message, request_id: str = "r-1") -> None:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
+from support.servers import PATIENCE_S
 
 from detector_grpc._gen.detector.v1 import detector_service_pb2
 from detector_grpc.cli import health, main
@@ -262,7 +263,7 @@ def test_a_watch_prints_every_change_until_it_is_interrupted(server: Server) -> 
         server.health.set("", health_pb2.HealthCheckResponse.SERVING)
         assert watch.stdout.readline() == "SERVING\n"
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(timeout=10) == 0
+        assert watch.wait(PATIENCE_S) == 0
 
 
 def test_a_watch_outlives_the_server(server: Server) -> None:
@@ -275,7 +276,7 @@ def test_a_watch_outlives_the_server(server: Server) -> None:
         server.stop()
         assert watch.stdout.readline() == "UNREACHABLE\n"
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(timeout=10) == 1
+        assert watch.wait(PATIENCE_S) == 1
 
 
 def test_a_fault_of_the_setup_is_printed_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_lines_grow_with_the_picture() -> None:
     assert 1 <= line_px(100) < line_px(1000) < line_px(4000)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     width=st.integers(1, 300),
     height=st.integers(1, 300),

@@ -205,7 +205,7 @@ class TestCall:
         with pytest.raises(CallFailed) as failure:
             await streamed(connect, [GREY], reconnect_timeout_s=0.5)
         assert (failure.value.code, failure.value.reason) == ("UNAVAILABLE", "")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25  # without the setting it is 30 s
 
     async def test_that_reaches_a_server_which_says_nothing_is_given_up_in_time(
         self, connect: Connect, server: Server
@@ -252,9 +252,9 @@ class TestCall:
 
     async def test_is_not_taken_for_lost_because_the_caller_keeps_the_loop_busy(self, server: Server) -> None:
         def beats(red: RedDetector, config: Config, requests: StreamRequests, _: Context) -> StreamResponses:
-            yield red.ready(config, heartbeat_interval_ms=100)
+            yield red.ready(config, heartbeat_interval_ms=300)
             yield red.answer(next(requests))
-            for _beat in range(20):
+            for _beat in range(30):
                 time.sleep(0.05)
                 yield stream_pb2.StreamDetectResponse(heartbeat={})
             yield red.answer(next(requests))
@@ -262,7 +262,7 @@ class TestCall:
         server.red.scripts = [beats]
         async with AsyncDetector(server.address) as detector, detector.stream([GREY] * 2, mode="lossless") as answers:
             async for _ in answers:
-                time.sleep(0.5)  # noqa: ASYNC251 - that is the fault
+                time.sleep(1.2)  # noqa: ASYNC251 - that is the fault
         assert len(sent_configs(server)) == 1
 
     async def test_after_a_drain_has_the_token_and_one_after_that_was_refused_has_none(

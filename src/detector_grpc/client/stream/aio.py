@@ -141,8 +141,10 @@ class AsyncStreamAnswers(Generic[FrameT]):
         first = self._protocol.connect(time.monotonic())
         call = method(metadata=self._calls.pinned(*self._protocol.model_version).metadata())
         sender = asyncio.create_task(self._send(call, first))
+        # Not `call.read`, which says that nothing more comes as soon as the call has ended, whatever has come before.
+        answers = aiter(call)
         try:
-            while (message := await self._answer(call)) is not None:
+            while (message := await self._answer(answers)) is not None:
                 self._protocol.receive(message, time.monotonic())
                 self._notify()
         except TimeoutError:
@@ -157,13 +159,15 @@ class AsyncStreamAnswers(Generic[FrameT]):
             call.cancel()
         return None
 
-    async def _answer(self, call: _Call) -> stream_pb2.StreamDetectResponse | None:
+    async def _answer(
+        self, answers: AsyncIterator[stream_pb2.StreamDetectResponse]
+    ) -> stream_pb2.StreamDetectResponse | None:
         """The next message; None if the call has ended well.
 
         Raises:
             TimeoutError: The server is lost.
         """
-        reading = asyncio.ensure_future(call.read())
+        reading = asyncio.ensure_future(anext(answers, None))
         silent_at = self._protocol.silent_at
         try:
             await asyncio.wait({reading}, timeout=None if math.isinf(silent_at) else silent_at - time.monotonic())
@@ -171,10 +175,9 @@ class AsyncStreamAnswers(Generic[FrameT]):
             await asyncio.wait({reading}, timeout=_LOOK_S)
             if not reading.done():
                 raise TimeoutError
-            message = reading.result()
+            return reading.result()
         finally:
             reading.cancel()
-        return message if isinstance(message, stream_pb2.StreamDetectResponse) else None
 
     async def _send(self, call: _Call, first: stream_pb2.StreamDetectRequest) -> None:
         # Once the call is over nothing can be sent, and whoever reads is told why.

@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_S = 30.0
-SLEEPS = "import time; time.sleep(60)"
+SLEEPS = "import time; time.sleep(600)"
 SAYS_BYE = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit("bye"))
 print("here")
-time.sleep(60)
+time.sleep(600)
 """
 IS_DEAF = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(os.getpid(), flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 HAS_CHILD = f"""
 import subprocess, sys, time
 print(subprocess.Popen([sys.executable, "-c", {SLEEPS!r}]).pid)
-time.sleep(60)
+time.sleep(600)
 """
 CRASHES_THEN_FINDS_FAULTS = """
 import os, sys
@@ -236,7 +236,7 @@ async def test_a_child_that_does_not_hear_sigterm_is_killed(
     began = time.monotonic()
     await child.stop(0.3, signal.SIGTERM)
     await task
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < 20
     assert "does not end, so it is killed" in caplog.messages
 
 

@@ -66,7 +66,7 @@ def test_a_reader_that_does_not_read_keeps_nobody_waiting_and_is_told_what_it_mi
     began = time.monotonic()
     for number in range(20_000):  # some 2 MB, of which the pipe takes 64 KiB
         writer.write_line(f"{number} {'x' * 100}".encode())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
     read: list[str] = []
     with os.fdopen(os.dup(read_end), encoding="utf-8") as file:
@@ -96,7 +96,7 @@ def test_a_reader_that_is_gone_harms_nobody(pipe: tuple[int, int]) -> None:
         output.writer("server").write_line(b"nobody hears me")
     began = time.monotonic()
     output.close(CLOSE_S)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_closing_waits_for_a_reader_no_longer_than_it_may(pipe: tuple[int, int]) -> None:
@@ -105,7 +105,7 @@ def test_closing_waits_for_a_reader_no_longer_than_it_may(pipe: tuple[int, int])
     output.writer("server").write_line(b"x" * 500_000)
     began = time.monotonic()
     output.close(0.1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     os.close(read_end)
     output.close(CLOSE_S)  # or its thread would write to whatever has the descriptor's number next
 
