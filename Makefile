@@ -16,7 +16,7 @@ run: .venv/installed ## Serve the bundled detector and show what it finds (ARGS=
 	set -m; .venv/bin/detector-grpc up --demo $(ARGS) & fg >/dev/null
 
 .PHONY: test
-test: .venv/installed-dev ## Run the tests, also against the built wheel (ARGS="-k overload" for some; not against the wheel then)
+test: .venv/installed-dev ## Run the tests, and what can break in the built wheel (ARGS="-k overload" for some; without the wheel then)
 	.venv/bin/python -m pytest $(ARGS)
 	$(if $(ARGS),,.venv/bin/python tests/wheel.py)
 

@@ -6,7 +6,6 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-import pytest
 from support.calls import wait_until
 from support.gateways import running_gateway
 from support.load import PICTURE, Load
@@ -15,8 +14,6 @@ from detector_grpc.client import Detector
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = pytest.mark.timeout(600)
 
 DRAIN_WAIT_S = 3
 

@@ -188,7 +188,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_data
-@pytest.mark.timeout(300)
 def test_models_of_others_are_as_precise_as_the_reference_says_offline_and_served(models: Path) -> None:
     annotations = PHOTOS / "annotations.json"
     reference = REFERENCES["yolox_nano"]

@@ -54,7 +54,7 @@ def test_a_server_waits_for_an_engine_that_is_not_there_and_stops_when_it_is_tol
         server.wait_for_log(f"{said}{waits}", level="WARNING")
         assert client.status() == NOT_SERVING
         server.send(signal.SIGINT)
-        assert server.wait(10) == 0
+        assert server.wait() == 0
         assert len(server.log(level="WARNING")) == 1
 
 

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from support.calls import NOT_SERVING, SERVING, connected, failure
-from support.onnx_files import cost_of, tiny_onnx
+from support.onnx_files import tiny_onnx
 from support.servers import server_process
+
+from detector_grpc.stopping import TOGETHER_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +35,9 @@ def test_a_name_that_does_not_exist_is_not_found(codes: Client, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["", "models/tiny/versions/v1"])
-def test_a_watch_sees_a_server_come_and_go(tmp_path: Path, name: str) -> None:
+def test_a_watch_sees_a_server_come_and_go(tmp_path: Path, half_second: int, name: str) -> None:
     # Loading runs the model once, which takes longer than it takes to begin to watch.
-    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=cost_of(1.5, tmp_path))
+    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=half_second)
     seen: list[int] = []
     with server_process(repository=tmp_path) as server, connected(server.address) as client:
 
@@ -59,13 +62,14 @@ def test_a_watch_sees_a_server_come_and_go(tmp_path: Path, name: str) -> None:
 def test_a_drained_server_says_not_serving_to_new_questions(tmp_path: Path) -> None:
     tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
     names = [*SERVICES, "models/tiny/versions/v1"]
-    with server_process(repository=tmp_path, server_drain_wait_s=30) as server, connected(server.address) as client:
+    with server_process(repository=tmp_path, server_drain_wait_s=600) as server, connected(server.address) as client:
         client.wait_for_status(SERVING)
         server.send(signal.SIGTERM)
         client.wait_for_status(NOT_SERVING)
 
         assert {name: client.status(name) for name in names} == dict.fromkeys(names, NOT_SERVING)
 
+        time.sleep(TOGETHER_S)  # or the two would be one
         server.send(signal.SIGTERM)  # a second one ends the waiting
         assert server.wait() == 0
 
@@ -80,9 +84,9 @@ def test_one_version_that_failed_keeps_neither_the_process_nor_the_other_from_se
         assert client.status("models/tiny/versions/bad") == NOT_SERVING
 
 
-def test_the_process_is_serving_only_once_every_version_has_settled(tmp_path: Path) -> None:
+def test_the_process_is_serving_only_once_every_version_has_settled(tmp_path: Path, half_second: int) -> None:
     tiny_onnx(tmp_path / "tiny" / "quick" / "model.onnx")
-    tiny_onnx(tmp_path / "tiny" / "slow" / "model.onnx", cost=cost_of(1.5, tmp_path))
+    tiny_onnx(tmp_path / "tiny" / "slow" / "model.onnx", cost=half_second)
     with server_process(repository=tmp_path) as server, connected(server.address) as client:
         client.wait_for_status(SERVING, "models/tiny/versions/quick")
         process, slow = client.status(), client.status("models/tiny/versions/slow")

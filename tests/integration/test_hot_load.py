@@ -398,7 +398,7 @@ class TestRaces:
         assert running.answers("v2") == 0.9
 
     def test_a_server_that_stops_gives_a_load_up_and_says_so(self, running: Running, half_second: int) -> None:
-        running.write("v2", cost=4 * half_second)
+        running.write("v2", cost=2 * half_second)
         loading = running.admin.start_load("v2")
         wait_until(lambda: running.states().get("v2") == MODEL_STATE_LOADING, "a load in progress")
 

@@ -123,7 +123,7 @@ def test_calls_that_wait_for_a_worker_are_answered_before_the_process_ends(
 
 
 def test_calls_that_take_longer_than_the_grace_are_cut(tmp_path: Path, half_second: int) -> None:
-    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=4 * half_second)
+    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=2 * half_second)
     settings = {"runtime_workers": 1, "server_grace_s": 0.2}
     with server_process(repository=tmp_path, **settings) as server, connected(server.address) as client:
         client.wait_for_status(SERVING)
@@ -155,7 +155,7 @@ def test_sigint_ends_an_idle_server_at_once(one_model: Path, watched: bool) -> N
 
 
 def test_sigint_while_a_model_is_loading_ends_the_server(tmp_path: Path, half_second: int) -> None:
-    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=4 * half_second)
+    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx", cost=2 * half_second)
     with server_process(repository=tmp_path) as server:
         server.send(signal.SIGINT)
 

@@ -60,7 +60,15 @@ class EnvoyProcess:
     """
 
     def __init__(self, state: State) -> None:
-        command = [str(envoy_binary()), *state.envoy_arguments(), "--concurrency", "1"]
+        # Else its log of requests comes every ten seconds.
+        command = [
+            str(envoy_binary()),
+            *state.envoy_arguments(),
+            "--concurrency",
+            "1",
+            "--file-flush-interval-msec",
+            "50",
+        ]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
