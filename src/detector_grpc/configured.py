@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -59,7 +60,12 @@ def model_sources(settings: Settings) -> Sources:
     ):
         mounts[field in settings.model_fields_set].append(mounted(model, version, path, variable))
     repositories = (settings.models.repository, BUNDLED / "models" if settings.demo else None)
-    return Sources([folder for folder in repositories if folder], mounts=mounts[True], defaults=mounts[False])
+    return Sources(
+        [folder for folder in repositories if folder],
+        mounts=mounts[True],
+        defaults=mounts[False],
+        versions=settings.models.versions,
+    )
 
 
 def default_model(settings: Settings, sources: Sequence[VersionSource]) -> str:
@@ -114,7 +120,11 @@ def _place(file: Path | None) -> str:
 
 def no_models(settings: Settings) -> str:
     """Why there is nothing to serve, and what to do about it."""
-    repository = settings.models.repository
+    repository, versions = settings.models.repository, settings.models.versions
+    others = sorted(f"{each.model} {each.version}" for each in replace(model_sources(settings), versions=()).scan())
+    if others:
+        wanted = " or ".join(versions)
+        return f"no model has a version {wanted} (DETECTOR_MODELS_VERSIONS); there are {listed(others)}"
     if repository is None:
         return "there are no models: set DETECTOR_MODELS_REPOSITORY or MODEL_V1_PATH, or try --demo"
     strays = [str(path.relative_to(repository)) for path in sorted(repository.glob("**/*.onnx"))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+from support.calls import wait_until
 from support.pages import PROJECT, alerts, check_command, commands, page, rows, spans
 from support.rest import Rest
 from support.s3 import use_credentials
@@ -128,9 +129,13 @@ def test_variables_of_s3_are_those_of_its_own_library(monkeypatch: pytest.Monkey
 def test_metric_is_there_with_its_labels(row: tuple[str, str, str], up: UpProcess, rest: Rest) -> None:
     predict(up)
     name, _, labels = spans(row[1])[0].rstrip("}").partition("{")
-    told = rest("GET", "/metrics").body.decode()
-    series = re.findall(rf"^{name}(?:_count)?\{{(.*)\}} ", told, re.MULTILINE)
-    assert series
+
+    def series_told() -> list[str]:
+        told = rest("GET", "/metrics").body.decode()
+        return re.findall(rf"^{name}(?:_count)?\{{(.*)\}} ", told, re.MULTILINE)
+
+    wait_until(lambda: bool(series_told()), f"a series of {name}")  # what is observed is told a moment later
+    series = series_told()
     assert {frozenset(re.findall(r'(\w+)="', each)) for each in series} == {frozenset(labels.split(", "))}
 
 

@@ -34,6 +34,15 @@ def test_a_name_that_does_not_exist_is_not_found(codes: Client, name: str) -> No
     assert error.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_a_server_without_the_version_that_it_shall_hold_is_alive_and_not_serving(tmp_path: Path) -> None:
+    tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
+    with server_process(repository=tmp_path, models_versions="v3") as server, connected(server.address) as client:
+        server.wait_for_log(
+            "no model has a version v3 (DETECTOR_MODELS_VERSIONS); there are tiny v1; going on, NOT_SERVING"
+        )
+        assert [client.status("alive"), client.status("")] == [SERVING, NOT_SERVING]
+
+
 @pytest.mark.parametrize("name", ["", "models/tiny/versions/v1"])
 def test_a_watch_sees_a_server_come_and_go(tmp_path: Path, half_second: int, name: str) -> None:
     # Loading runs the model once, which takes longer than it takes to begin to watch.

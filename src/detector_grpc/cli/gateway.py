@@ -41,6 +41,7 @@ USES = {"compose": Use("detector:50051"), "helm": Use("detector-grpc:50051")}
     cls=LazyGroup,
     lazy={
         "render": Lazy("gateway:render", "Write Envoy's configuration."),
+        "up": Lazy("gateway_up:up", "Run Envoy and the pages before servers that are elsewhere."),
         "serve": Lazy("gateway_serve:serve", "Serve the page, the docs, health and metrics."),
     },
 )

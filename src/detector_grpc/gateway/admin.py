@@ -51,6 +51,10 @@ class Admin:
         """How many connections of callers it has now."""
         return self.stats(r"^http\.gateway\.downstream_cx_active$")["http.gateway.downstream_cx_active"]
 
+    def calls(self) -> int:
+        """How many calls of them are under way, streams among them."""
+        return self.stats(r"^http\.gateway\.downstream_rq_active$")["http.gateway.downstream_rq_active"]
+
     def stats(self, pattern: str) -> dict[str, int]:
         """Counters and gauges whose name matches a regular expression."""
         text = self._get(f"/stats?filter={quote(pattern)}&format=json")[1]

@@ -1,6 +1,7 @@
 """grpc.health.v1: what is serving, by service name.
 
-Names: "" for the process, the full name of each service, and `models/<model>/versions/<version>` while it is held.
+Names: "" for the process, the full name of each service, `models/<model>/versions/<version>` while it is held, and
+"alive", which says nothing of models.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from detector_grpc.serving.registry import Registry
 
 WHOLE_PROCESS = ""
+
+# SERVING as long as calls are answered at all, for those who would start a process again that does not.
+ALIVE = "alive"
 
 
 class Health:
@@ -51,7 +55,8 @@ class Health:
             for name in self._version_names - serving.keys():
                 await self.servicer.set(name, HealthCheckResponse.SERVICE_UNKNOWN)
             self._version_names = set(serving)
-            for name, is_serving in {**serving, **dict.fromkeys(self._process_names, registry.serving)}.items():
+            serving = {ALIVE: True, **serving, **dict.fromkeys(self._process_names, registry.serving)}
+            for name, is_serving in serving.items():
                 status = HealthCheckResponse.SERVING if is_serving else HealthCheckResponse.NOT_SERVING
                 await self.servicer.set(name, status)
 

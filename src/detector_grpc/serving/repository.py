@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from detector_grpc.errors import InvalidRequest, ModelInvalid, SetupInvalid, VersionNotFound, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
 MODEL_FILE = "model.onnx"
@@ -66,19 +66,22 @@ class Sources:
         repositories: Model repositories.
         mounts: Single files.
         defaults: Single files, too, but simply absent where they do not exist.
+        versions: Names of the versions that count in a scan; empty: all do.
     """
 
     repositories: Sequence[Path] = ()
     mounts: Sequence[VersionSource] = ()
     defaults: Sequence[VersionSource] = ()
+    versions: Collection[str] = ()
 
     def scan(self) -> list[VersionSource]:
-        """All versions.
+        """All versions that count.
 
         Raises:
             SetupInvalid: A repository cannot be read or has names that cannot be used, or a version is in two places.
         """
-        found = [source for repository in self.repositories for source in scan(repository)] + self._mounted()
+        there = [source for repository in self.repositories for source in scan(repository)] + self._mounted()
+        found = [source for source in there if not self.versions or source.version in self.versions]
         origins: dict[tuple[str, str], str] = {}
         faults = []
         for source in found:

@@ -59,6 +59,11 @@ class GatewaySettings(Section):
     max_memory_bytes: int = Field(
         1024 * MIB, ge=128 * MIB, description="Memory of Envoy; near it requests are refused, and large ones ended."
     )
+    traffic_file: Path | None = Field(
+        None,
+        description="File of weights and shadow, as `traffic.yaml` of the gateway's folder, that others write and that "
+        "`up` and `gateway up` follow within seconds. Unset: `detector-grpc traffic` says.",
+    )
     state: Path | None = Field(
         None,
         description="Folder of the gateway's files. Unset: one for its port in the user's folder for state.",

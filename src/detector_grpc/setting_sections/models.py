@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from detector_grpc.setting_sections.base import Numbers, Seconds, Section
+from detector_grpc.setting_sections.base import Numbers, Seconds, Section, Words
 
 
 class ModelsSettings(Section):
@@ -19,6 +19,11 @@ class ModelsSettings(Section):
         None, description="Model that answers where a call names none. Unset: the only one there is, else `yolov9`."
     )
     default_version: str = Field("v1", description="Version that answers where nothing else chose one.")
+    versions: Words = Field(
+        (),
+        description="Versions that this process holds from its start on, of all that it finds, so that processes with "
+        "the same folder can hold one each. Unset: all.",
+    )
     poll_s: Seconds = Field(
         0.0,
         description="Seconds between two looks at the repository, to load what is new or has changed, and to unload "

@@ -44,8 +44,27 @@ def check(settings: Settings) -> None:
     ]
     if faults:
         raise SetupInvalid(faults)
+    check_gateway_certificate(settings)
+
+
+def check_gateway_certificate(settings: Settings) -> None:
+    """Refuses files with which Envoy could not encrypt.
+
+    Raises:
+        SetupInvalid: They are such.
+    """
     if settings.gateway.tls_certificate is not None:
         check_server_files(TlsFiles(settings.gateway.tls_certificate, settings.gateway.tls_private_key))
+
+
+def settings_of_gateway(settings: Settings) -> Settings:
+    """The settings of a gateway whose servers are elsewhere, on ports that are free.
+
+    Raises:
+        SetupInvalid: Ports are not free; all of them are named.
+    """
+    wishes = dict(_gateway_ports(settings))
+    return _changed(settings, gateway=dict(zip(wishes, free_ports([*wishes.values()]), strict=True)))
 
 
 def settings_of_each(settings: Settings, *, has_gateway: bool) -> tuple[Settings, list[Settings]]:

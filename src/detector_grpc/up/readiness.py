@@ -39,10 +39,15 @@ async def until_servers_ready(servers: Sequence[str]) -> None:
         late.cancel()
 
 
-async def until_gateway_ready(envoy: Admin, http_port: int) -> None:
-    """Waits until the pages are served and Envoy knows which servers are ready."""
+async def until_gateway_listens(envoy: Admin, http_port: int) -> None:
+    """Waits until the pages are served and Envoy takes calls; it has asked each server for its health by then."""
     await _until(partial(_listens, LOOPBACK, http_port))
     await _until(partial(_is_ready, envoy))
+
+
+async def until_gateway_ready(envoy: Admin, http_port: int) -> None:
+    """As `until_gateway_listens`, and until Envoy has found out that every server holds every version."""
+    await until_gateway_listens(envoy, http_port)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SEEN_S):
             await _until(partial(_has_seen_all, envoy))

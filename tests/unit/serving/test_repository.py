@@ -138,6 +138,15 @@ class TestSources:
         absent.touch()
         assert sources.find("yolo", "v4").path == absent
 
+    def test_count_only_versions_that_are_wanted(self, tmp_path: Path) -> None:
+        for version in ("v1", "v2"):
+            add(tmp_path, "yolo", version)
+        there = tmp_path / "there.onnx"
+        there.touch()
+        sources = Sources([tmp_path], mounts=[mounted("yolo", "v1", there, "MODEL_V1_PATH")], versions=("v2",))
+        assert [source.version for source in sources.scan()] == ["v2"]
+        assert sources.find("yolo", "v2").version == "v2"
+
     def test_see_what_has_come_and_what_has_gone(self, tmp_path: Path) -> None:
         sources = Sources([tmp_path])
         with pytest.raises(VersionNotFound) as caught:
