@@ -12,10 +12,9 @@ from rich.console import Console
 
 from detector_grpc.cli.connection import connected_to_processes, is_unreachable, json_option
 from detector_grpc.cli.orders import Report, loaded, show
-from detector_grpc.cli.pulling import checked_digest, pulling
+from detector_grpc.cli.pulling import checked_digest, checked_name, pulling
 from detector_grpc.errors import VersionNotFound
 from detector_grpc.hub.places import is_address
-from detector_grpc.serving.repository import NAME, NAME_RULE
 
 if TYPE_CHECKING:
     from detector_grpc.cli.connection import Connection
@@ -23,18 +22,12 @@ if TYPE_CHECKING:
     from detector_grpc.hub.pull import Pulled, Wanted
 
 
-def _checked_name(context: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001 - click's own
-    if value and not NAME.fullmatch(value):
-        raise click.BadParameter(f"{NAME_RULE}; got {value!r}")
-    return value
-
-
 @click.command()
 @pulling
 @connected_to_processes
 @click.argument("what", metavar="NAME|URL")
-@click.option("--model", default="", callback=_checked_name, help="Name of the model; as the file if not given.")
-@click.option("--model-version", default="", callback=_checked_name, help="Name of the version; the next if not given.")
+@click.option("--model", default="", callback=checked_name, help="Name of the model; as the file if not given.")
+@click.option("--model-version", default="", callback=checked_name, help="Name of the version; the next if not given.")
 @click.option("--sha256", default="", metavar="DIGITS", help="What the file behind a URL must have.")
 @click.option(
     "--manifest",

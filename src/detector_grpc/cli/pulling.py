@@ -18,6 +18,7 @@ from detector_grpc.hub.places import file_name, source_at
 from detector_grpc.hub.pull import Wanted, pull
 from detector_grpc.hub.shelf import model_name
 from detector_grpc.hub.source import PullFailed, TryAgain
+from detector_grpc.serving.repository import NAME, NAME_RULE
 from detector_grpc.serving.session import OnnxFile, import_onnxruntime
 
 if TYPE_CHECKING:
@@ -121,6 +122,17 @@ def pulling(command: Callable[..., None]) -> Callable[..., None]:
         command(how=how, **others)
 
     return run
+
+
+def checked_name(context: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001 - click's own
+    """The name of a model or version; none is left to others.
+
+    Raises:
+        click.BadParameter: It cannot be one.
+    """
+    if value and not NAME.fullmatch(value):
+        raise click.BadParameter(f"{NAME_RULE}; got {value!r}")
+    return value
 
 
 def checked_digest(text: str) -> str:

@@ -81,8 +81,8 @@ def pull(
         raise PullFailed(
             f"{wanted.source.name}: anybody on the way can change what comes by http://; say its sha256, or use https://"
         )
-    there = version_with(wanted.repository, wanted.model, wanted.digests) if wanted.digests else None
-    if there is not None and wanted.version in ("", there.version):
+    there = version_with(wanted.repository, wanted.model, wanted.version, wanted.digests)
+    if there is not None:
         return Pulled(there, digest(there.path), is_new=False)
     _check_place(wanted)
     try:

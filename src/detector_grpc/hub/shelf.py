@@ -64,11 +64,11 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def version_with(repository: Path, model: str, digests: Collection[str]) -> VersionSource | None:
-    """A version of the model whose file has one of these digests, if there is one."""
+def version_with(repository: Path, model: str, version: str, digests: Collection[str]) -> VersionSource | None:
+    """That version of the model, or by an empty name any, if its file has one of these digests."""
     for source in _versions(repository, model):
         with suppress(OSError):
-            if digest(source.path) in digests:
+            if version in ("", source.version) and digest(source.path) in digests:
                 return source
     return None
 
