@@ -102,6 +102,11 @@ class Settings(BaseSettings):
         validation_alias="S3_BUCKET_NAME",
         description="Bucket for such pictures; of no meaning unless `capture.sink` is `s3`.",
     )
+    hf_endpoint: str = Field(
+        "https://huggingface.co",
+        validation_alias="HF_ENDPOINT",
+        description="URL that `hf://` stands for in `models pull`.",
+    )
     demo: bool = Field(default=False, description="Serve the bundled detector of codes as well.")
     server: ServerSettings = ServerSettings()
     models: ModelsSettings = ModelsSettings()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,12 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What one process has done, in a sentence and for programs, or else a fault in one sentence."""
+    """What one process has done, in a sentence and for programs, or else a fault in one sentence and as it came."""
 
     address: str
     done: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     fault: str = ""
+    failure: CallFailed | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {"address": self.address, **({"error": self.fault} if self.fault else self.facts)}
 
 
 @click.command()
@@ -42,12 +46,17 @@ def load(connections: list[Connection], *, model: str, version: str, as_json: bo
     holds the version already goes on answering with it until then, and leaves it as it is where no file has changed.
     Prints a line for each process; the exit code is 1 if one has failed.
     """
+    _tell(loaded(connections, model, version), as_json=as_json)
+
+
+def loaded(connections: list[Connection], model: str, version: str) -> list[Report]:
+    """Has all processes load a version."""
 
     async def order(admin: ModelAdmin) -> tuple[str, dict[str, Any]]:
-        loaded = await admin.load(model, version)
-        return f"{model} {version} is ready, {loaded.digest}", loaded.to_dict()
+        ready = await admin.load(model, version)
+        return f"{model} {version} is ready, {ready.digest}", ready.to_dict()
 
-    _give("loading", connections, order, as_json=as_json)
+    return _given("loading", connections, order)
 
 
 @click.command()
@@ -67,44 +76,43 @@ def unload(connections: list[Connection], *, model: str, version: str, as_json: 
         note = "; it was the default: calls that name no version are refused until it is loaded again"
         return f"{model} {version} is unloaded{note if was_default else ''}", {"was_default": was_default}
 
-    _give("unloading", connections, order, as_json=as_json)
+    _tell(_given("unloading", connections, order), as_json=as_json)
 
 
-def _give(
-    doing: str,
-    connections: list[Connection],
-    order: Callable[[ModelAdmin], Awaitable[tuple[str, dict[str, Any]]]],
-    *,
-    as_json: bool,
-) -> None:
-    """Gives an order to all processes at once, and reports what becomes of it in their order."""
+def _given(
+    doing: str, connections: list[Connection], order: Callable[[ModelAdmin], Awaitable[tuple[str, dict[str, Any]]]]
+) -> list[Report]:
+    """Gives an order to all processes at once; what becomes of it, in their order."""
 
     async def ask(connection: Connection) -> Report:
         try:
             async with ModelAdmin(connection.address, token=connection.token, tls=connection.tls) as admin:
                 done, facts = await order(admin)
         except CallFailed as failure:
-            return Report(connection.address, fault=sentence(failure, connection.address, "--admin-address"))
+            fault = sentence(failure, connection.address, "--admin-address")
+            return Report(connection.address, fault=fault, failure=failure)
         return Report(connection.address, done, facts)
 
     async def ask_all() -> list[Report]:
         return await asyncio.gather(*map(ask, connections))
 
     with Console(stderr=True).status(doing):
-        reports = asyncio.run(ask_all())
-    show = _show_json if as_json else partial(_show, Console())
+        return asyncio.run(ask_all())
+
+
+def _tell(reports: list[Report], *, as_json: bool) -> None:
+    """Prints one line for each; the exit code is 1 if one is of a fault."""
+    console = Console()
     for report in reports:
-        show(report)
+        if as_json:
+            click.echo(json.dumps(report.as_json()))
+        else:
+            show(console, report)
     if any(report.fault for report in reports):
         raise click.exceptions.Exit(1)
 
 
-def _show(console: Console, report: Report) -> None:
+def show(console: Console, report: Report) -> None:
+    """Prints a line for people."""
     said = f"[red]Failed:[/] {escape(report.fault)}" if report.fault else escape(report.done)
     console.print(f"{escape(report.address)}: {said}", highlight=False, soft_wrap=True)
-
-
-def _show_json(report: Report) -> None:
-    """Prints one object a line."""
-    told = {"error": report.fault} if report.fault else report.facts
-    click.echo(json.dumps({"address": report.address, **told}))

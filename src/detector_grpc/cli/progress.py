@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 
 def progress_bar(total: int | None = None, refresh_per_s: float = 10) -> Progress:
@@ -11,16 +19,25 @@ def progress_bar(total: int | None = None, refresh_per_s: float = 10) -> Progres
 
     Without `total`, nobody knows how many steps there will be.
     """
+    return _bar(MofNCompleteColumn(), is_wanted=total != 1, refresh_per_s=refresh_per_s)
+
+
+def byte_bar() -> Progress:
+    """As `progress_bar`, for bytes that are brought."""
+    return _bar(DownloadColumn(), TransferSpeedColumn(), is_wanted=True, refresh_per_s=10)
+
+
+def _bar(*columns: ProgressColumn, is_wanted: bool, refresh_per_s: float) -> Progress:
     console = Console(stderr=True)
     return Progress(
         "{task.description}",
         BarColumn(),
-        MofNCompleteColumn(),
+        *columns,
         TimeRemainingColumn(),
         console=console,
         transient=True,
         refresh_per_second=refresh_per_s,
         redirect_stdout=False,
         redirect_stderr=False,
-        disable=total == 1 or not console.is_terminal,
+        disable=not (is_wanted and console.is_terminal),
     )

@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from detector_grpc._gen.onnx.graph_pb2 import Attribute, Graph, Model, Node, Shape, Tensor, Type, Value
+from detector_grpc.errors import ModelInvalid
 from detector_grpc.serving.inputs import CHANNELS, PICTURES
 
 if TYPE_CHECKING:
@@ -86,6 +88,32 @@ def fold(file: bytes, image: str, numbers: TensorFormat, hw: tuple[int, int]) ->
     old.CopyFrom(_pictures(old, hw))
     folded: bytes = model.SerializeToString()
     return folded
+
+
+def has_external_data(file: bytes) -> bool:
+    """Whether a model has weights that lie in other files.
+
+    Args:
+        file: An ONNX file, or what is meant as one.
+
+    Raises:
+        ModelInvalid: It is none.
+    """
+    try:
+        graph = Model.FromString(file).graph
+    except DecodeError as error:
+        raise ModelInvalid("it is no ONNX file") from error
+    return any(each.data_location == Tensor.EXTERNAL for each in _tensors(graph))
+
+
+def _tensors(graph: Graph) -> Iterator[Tensor]:
+    """Constants, in the bodies of loops and branches, too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield attribute.t
+            for body in (attribute.g, *attribute.graphs):
+                yield from _tensors(body)
 
 
 def _steps(numbers: TensorFormat, *, is_taken_over: bool) -> Iterator[_Step]:

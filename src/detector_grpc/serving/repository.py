@@ -17,6 +17,9 @@ MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.yaml"
 GOLDEN_FOLDER = "golden"
 
+# What lies in this folder of a repository is on its way to become versions.
+UNDER_WAY = ".pulls"
+
 # Names go into paths, metric labels, health service names and URLs.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 NAME_RULE = 'letters, digits, ".", "_" and "-" only, the first a letter or digit, at most 63'
@@ -139,7 +142,7 @@ def scan(repository: Path) -> list[VersionSource]:
         found = [
             stored(folder)
             for model in sorted(repository.iterdir())
-            if model.is_dir()
+            if model.is_dir() and model.name != UNDER_WAY
             for folder in sorted(model.iterdir())
             if (folder / MODEL_FILE).exists()
         ]

@@ -30,6 +30,12 @@ class ModelsSettings(Section):
         "what is gone. 0: nobody looks.",
     )
 
+    mirror: str = Field(
+        "",
+        description="Address of a folder (`https://`, `hf://`, `s3://`, `file://`) from which `models pull` and "
+        "`models setup` bring the files of the catalogue, by their names. Empty: from their makers.",
+    )
+
     @model_validator(mode="after")
     def _there_is_something_to_look_at(self) -> ModelsSettings:
         if self.poll_s and self.repository is None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10onnx/graph.proto\x12\rdetector_onnx\",\n\x05Model\x12#\n\x05graph\x18\x07 \x01(\x0b\x32\x14.detector_onnx.Graph\"\xa1\x01\n\x05Graph\x12!\n\x04node\x18\x01 \x03(\x0b\x32\x13.detector_onnx.Node\x12*\n\x0binitializer\x18\x05 \x03(\x0b\x32\x15.detector_onnx.Tensor\x12#\n\x05input\x18\x0b \x03(\x0b\x32\x14.detector_onnx.Value\x12$\n\x06output\x18\x0c \x03(\x0b\x32\x14.detector_onnx.Value\"c\n\x04Node\x12\r\n\x05input\x18\x01 \x03(\t\x12\x0e\n\x06output\x18\x02 \x03(\t\x12\x0f\n\x07op_type\x18\x04 \x01(\t\x12+\n\tattribute\x18\x05 \x03(\x0b\x32\x18.detector_onnx.Attribute\"\xfe\x01\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\t\n\x01i\x18\x03 \x01(\x03\x12 \n\x01t\x18\x05 \x01(\x0b\x32\x15.detector_onnx.Tensor\x12\x1f\n\x01g\x18\x06 \x01(\x0b\x32\x14.detector_onnx.Graph\x12\x0c\n\x04ints\x18\x08 \x03(\x03\x12$\n\x06graphs\x18\x0b \x03(\x0b\x32\x14.detector_onnx.Graph\x12+\n\x04type\x18\x14 \x01(\x0e\x32\x1d.detector_onnx.Attribute.Type\"4\n\x04Type\x12\r\n\tUNDEFINED\x10\x00\x12\x07\n\x03INT\x10\x02\x12\n\n\x06TENSOR\x10\x04\x12\x08\n\x04INTS\x10\x07\"\xb2\x01\n\x06Tensor\x12\x0c\n\x04\x64ims\x18\x01 \x03(\x03\x12\x31\n\tdata_type\x18\x02 \x01(\x0e\x32\x1e.detector_onnx.Tensor.DataType\x12\x0c\n\x04name\x18\x08 \x01(\t\x12\x10\n\x08raw_data\x18\t \x01(\x0c\"G\n\x08\x44\x61taType\x12\r\n\tUNDEFINED\x10\x00\x12\t\n\x05\x46LOAT\x10\x01\x12\t\n\x05UINT8\x10\x02\x12\t\n\x05INT64\x10\x07\x12\x0b\n\x07\x46LOAT16\x10\n\"8\n\x05Value\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04type\x18\x02 \x01(\x0b\x32\x13.detector_onnx.Type\"\x99\x01\n\x04Type\x12/\n\x0btensor_type\x18\x01 \x01(\x0b\x32\x1a.detector_onnx.Type.Tensor\x1a`\n\x06Tensor\x12\x31\n\telem_type\x18\x01 \x01(\x0e\x32\x1e.detector_onnx.Tensor.DataType\x12#\n\x05shape\x18\x02 \x01(\x0b\x32\x14.detector_onnx.Shape\"T\n\x05Shape\x12+\n\x03\x64im\x18\x01 \x03(\x0b\x32\x1e.detector_onnx.Shape.Dimension\x1a\x1e\n\tDimension\x12\x11\n\tdim_value\x18\x01 \x01(\x03')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10onnx/graph.proto\x12\rdetector_onnx\",\n\x05Model\x12#\n\x05graph\x18\x07 \x01(\x0b\x32\x14.detector_onnx.Graph\"\xa1\x01\n\x05Graph\x12!\n\x04node\x18\x01 \x03(\x0b\x32\x13.detector_onnx.Node\x12*\n\x0binitializer\x18\x05 \x03(\x0b\x32\x15.detector_onnx.Tensor\x12#\n\x05input\x18\x0b \x03(\x0b\x32\x14.detector_onnx.Value\x12$\n\x06output\x18\x0c \x03(\x0b\x32\x14.detector_onnx.Value\"c\n\x04Node\x12\r\n\x05input\x18\x01 \x03(\t\x12\x0e\n\x06output\x18\x02 \x03(\t\x12\x0f\n\x07op_type\x18\x04 \x01(\t\x12+\n\tattribute\x18\x05 \x03(\x0b\x32\x18.detector_onnx.Attribute\"\xfe\x01\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\t\n\x01i\x18\x03 \x01(\x03\x12 \n\x01t\x18\x05 \x01(\x0b\x32\x15.detector_onnx.Tensor\x12\x1f\n\x01g\x18\x06 \x01(\x0b\x32\x14.detector_onnx.Graph\x12\x0c\n\x04ints\x18\x08 \x03(\x03\x12$\n\x06graphs\x18\x0b \x03(\x0b\x32\x14.detector_onnx.Graph\x12+\n\x04type\x18\x14 \x01(\x0e\x32\x1d.detector_onnx.Attribute.Type\"4\n\x04Type\x12\r\n\tUNDEFINED\x10\x00\x12\x07\n\x03INT\x10\x02\x12\n\n\x06TENSOR\x10\x04\x12\x08\n\x04INTS\x10\x07\"\x98\x02\n\x06Tensor\x12\x0c\n\x04\x64ims\x18\x01 \x03(\x03\x12\x31\n\tdata_type\x18\x02 \x01(\x0e\x32\x1e.detector_onnx.Tensor.DataType\x12\x0c\n\x04name\x18\x08 \x01(\t\x12\x10\n\x08raw_data\x18\t \x01(\x0c\x12\x39\n\rdata_location\x18\x0e \x01(\x0e\x32\".detector_onnx.Tensor.DataLocation\"G\n\x08\x44\x61taType\x12\r\n\tUNDEFINED\x10\x00\x12\t\n\x05\x46LOAT\x10\x01\x12\t\n\x05UINT8\x10\x02\x12\t\n\x05INT64\x10\x07\x12\x0b\n\x07\x46LOAT16\x10\n\")\n\x0c\x44\x61taLocation\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x0c\n\x08\x45XTERNAL\x10\x01\"8\n\x05Value\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04type\x18\x02 \x01(\x0b\x32\x13.detector_onnx.Type\"\x99\x01\n\x04Type\x12/\n\x0btensor_type\x18\x01 \x01(\x0b\x32\x1a.detector_onnx.Type.Tensor\x1a`\n\x06Tensor\x12\x31\n\telem_type\x18\x01 \x01(\x0e\x32\x1e.detector_onnx.Tensor.DataType\x12#\n\x05shape\x18\x02 \x01(\x0b\x32\x14.detector_onnx.Shape\"T\n\x05Shape\x12+\n\x03\x64im\x18\x01 \x03(\x0b\x32\x1e.detector_onnx.Shape.Dimension\x1a\x1e\n\tDimension\x12\x11\n\tdim_value\x18\x01 \x01(\x03')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,17 +42,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTRIBUTE_TYPE']._serialized_start=549
   _globals['_ATTRIBUTE_TYPE']._serialized_end=601
   _globals['_TENSOR']._serialized_start=604
-  _globals['_TENSOR']._serialized_end=782
-  _globals['_TENSOR_DATATYPE']._serialized_start=711
-  _globals['_TENSOR_DATATYPE']._serialized_end=782
-  _globals['_VALUE']._serialized_start=784
-  _globals['_VALUE']._serialized_end=840
-  _globals['_TYPE']._serialized_start=843
-  _globals['_TYPE']._serialized_end=996
-  _globals['_TYPE_TENSOR']._serialized_start=900
-  _globals['_TYPE_TENSOR']._serialized_end=996
-  _globals['_SHAPE']._serialized_start=998
-  _globals['_SHAPE']._serialized_end=1082
-  _globals['_SHAPE_DIMENSION']._serialized_start=1052
-  _globals['_SHAPE_DIMENSION']._serialized_end=1082
+  _globals['_TENSOR']._serialized_end=884
+  _globals['_TENSOR_DATATYPE']._serialized_start=770
+  _globals['_TENSOR_DATATYPE']._serialized_end=841
+  _globals['_TENSOR_DATALOCATION']._serialized_start=843
+  _globals['_TENSOR_DATALOCATION']._serialized_end=884
+  _globals['_VALUE']._serialized_start=886
+  _globals['_VALUE']._serialized_end=942
+  _globals['_TYPE']._serialized_start=945
+  _globals['_TYPE']._serialized_end=1098
+  _globals['_TYPE_TENSOR']._serialized_start=1002
+  _globals['_TYPE_TENSOR']._serialized_end=1098
+  _globals['_SHAPE']._serialized_start=1100
+  _globals['_SHAPE']._serialized_end=1184
+  _globals['_SHAPE_DIMENSION']._serialized_start=1154
+  _globals['_SHAPE_DIMENSION']._serialized_end=1184
 # @@protoc_insertion_point(module_scope)

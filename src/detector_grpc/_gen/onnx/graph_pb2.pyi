@@ -66,7 +66,7 @@ class Attribute(_message.Message):
     def __init__(self, name: _Optional[str] = ..., i: _Optional[int] = ..., t: _Optional[_Union[Tensor, _Mapping]] = ..., g: _Optional[_Union[Graph, _Mapping]] = ..., ints: _Optional[_Iterable[int]] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., type: _Optional[_Union[Attribute.Type, str]] = ...) -> None: ...
 
 class Tensor(_message.Message):
-    __slots__ = ("dims", "data_type", "name", "raw_data")
+    __slots__ = ("dims", "data_type", "name", "raw_data", "data_location")
     class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNDEFINED: _ClassVar[Tensor.DataType]
@@ -79,15 +79,23 @@ class Tensor(_message.Message):
     UINT8: Tensor.DataType
     INT64: Tensor.DataType
     FLOAT16: Tensor.DataType
+    class DataLocation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        DEFAULT: _ClassVar[Tensor.DataLocation]
+        EXTERNAL: _ClassVar[Tensor.DataLocation]
+    DEFAULT: Tensor.DataLocation
+    EXTERNAL: Tensor.DataLocation
     DIMS_FIELD_NUMBER: _ClassVar[int]
     DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     RAW_DATA_FIELD_NUMBER: _ClassVar[int]
+    DATA_LOCATION_FIELD_NUMBER: _ClassVar[int]
     dims: _containers.RepeatedScalarFieldContainer[int]
     data_type: Tensor.DataType
     name: str
     raw_data: bytes
-    def __init__(self, dims: _Optional[_Iterable[int]] = ..., data_type: _Optional[_Union[Tensor.DataType, str]] = ..., name: _Optional[str] = ..., raw_data: _Optional[bytes] = ...) -> None: ...
+    data_location: Tensor.DataLocation
+    def __init__(self, dims: _Optional[_Iterable[int]] = ..., data_type: _Optional[_Union[Tensor.DataType, str]] = ..., name: _Optional[str] = ..., raw_data: _Optional[bytes] = ..., data_location: _Optional[_Union[Tensor.DataLocation, str]] = ...) -> None: ...
 
 class Value(_message.Message):
     __slots__ = ("name", "type")
