@@ -13,7 +13,7 @@ from support.samples import sample
 
 from detector_grpc.capture.erasure import Selection, erase, sidecars
 from detector_grpc.capture.sinks import s3
-from detector_grpc.capture.sinks.sink import SinkError, put_sample
+from detector_grpc.capture.sinks.sink import ObjectMissing, SinkError, put_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,6 +93,7 @@ class Answers(ThreadingHTTPServer):
     def __init__(self, *answers: tuple[int, str]) -> None:
         self.answers = list(answers)
         self.headers: list[dict[str, str]] = []
+        self.location = ""
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -104,14 +105,25 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Answers
 
+    def do_HEAD(self) -> None:
+        self._answer(307 if self.server.location else 404, "")
+
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
         self.server.headers.append({key.lower(): value for key, value in self.headers.items()})
-        status, code = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
-        body = f"<Error><Code>{code}</Code><Message>m</Message><Region>eu-north-1</Region></Error>".encode() * bool(
-            code
+        status, said = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
+        self._answer(
+            status, f"<Error><Code>{said}</Code><Message>m</Message><Region>eu-north-1</Region></Error>" * bool(said)
         )
+
+    def do_GET(self) -> None:
+        self._answer(*self.server.answers[0])
+
+    def _answer(self, status: int, text: str) -> None:
+        body = text.encode()
         self.send_response(status)
+        if self.server.location:
+            self.send_header("location", self.server.location)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -146,6 +158,50 @@ def test_what_s3_may_answer_is_told_in_words(status: int, code: str, fault: str,
 
     assert error.fault == fault
     assert advice in error.advice
+
+
+def test_labels_stay_where_a_store_replaces_what_is_there(store: Store) -> None:
+    sink, captured = sink_at(store.url, prefix="again"), sample(b"one")
+    put_sample(sink, captured)
+    labelled = captured.sidecar.model_copy(update={"labels": ()})
+    sink.put(captured.sidecar.keys.sidecar, labelled.to_json(), "application/json", replace=True)
+
+    assert not put_sample(sink, captured)
+    assert list(sidecars(sink, Selection())) == [labelled]
+
+
+def test_what_is_not_there_is_told_apart_from_what_cannot_be_read(store: Store) -> None:
+    sink = sink_at(store.url, prefix="empty")
+
+    assert not sink.has("a.json")
+    with pytest.raises(ObjectMissing):
+        sink.get("a.json")
+
+
+_LISTING = "<ListBucketResult><Contents>{}</Contents></ListBucketResult>"
+
+
+@pytest.mark.parametrize(
+    ("listing", "keys"),
+    [
+        (_LISTING.format("<Key>p/a.json</Key>"), ["a.json"]),
+        (_LISTING.format("<Key>q/a.json</Key>"), []),
+        (_LISTING.format("<Size>1</Size>"), []),
+    ],
+)
+def test_only_keys_below_the_prefix_are_ours(listing: str, keys: list[str]) -> None:
+    with answering((200, listing)) as server:
+        assert list(sink_at(server.url, prefix="p").walk()) == keys
+
+
+def test_a_store_that_answers_nonsense_or_says_too_much_is_told_in_a_line() -> None:
+    with answering((307, "")) as server:
+        server.location = f"{server.url}/elsewhere"
+        assert "(RecursionError)" in fault_of(server.url).advice
+    with answering((400, f"Weird\n{'x' * 9999}")) as server:
+        error = fault_of(server.url)
+    assert "Weird xxx" in error.advice
+    assert len(error.advice) < 400
 
 
 def test_an_object_that_is_there_stays() -> None:

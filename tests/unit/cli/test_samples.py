@@ -101,6 +101,45 @@ def test_a_contact_sheet_is_drawn(sink: FolderSink, tmp_path: Path) -> None:
     assert json.loads(samples(sink, "show", "--json", "--most", 1, "--out", out).stdout)["of"] == 3
 
 
+def test_a_picture_that_is_missing_or_broken_keeps_no_other_from_being_shown_and_exported(
+    sink: FolderSink, sidecars: list[Sidecar], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink.delete(sidecars[0].keys.picture)
+    sink.put(sidecars[1].keys.picture, b"no picture", "image/png", replace=True)
+
+    shown = samples(sink, "show", "--json", "--out", tmp_path / "sheet.png")
+    assert json.loads(shown.stdout)["samples"] == [sidecars[2].keys.picture]
+    done = samples(sink, "export", tmp_path / "out", "--format", "coco", "--json")
+    assert json.loads(done.stdout)["pictures"] == 1
+    for each in sidecars[:2]:
+        assert caplog.text.count(f"{each.keys.picture} is passed over") == 2  # by each command
+
+    nothing = samples(sink, "show", "--of-version", "v2")
+    assert (nothing.exit_code, "none of these samples" in nothing.stderr) == (1, True)
+
+
+def test_a_class_name_cannot_steer_the_terminal(sink: FolderSink) -> None:
+    kept(sink, seen(jpeg(noise(64, 48, 0)), labels=(Label(class_name="\x1b]0;[bold]x\x07", bbox=BUS[2]),)))
+
+    for command in ("list", "stats"):
+        shown = samples(sink, command).stdout
+        assert "�]0;[bold]x�" in shown
+
+
+@pytest.mark.parametrize("edge", [float("nan"), float("inf"), 1e300])
+def test_a_box_that_is_none_makes_a_sidecar_none(
+    sink: FolderSink, sidecars: list[Sidecar], edge: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    sidecar = sidecars[0]
+    text = sink.get(sidecar.keys.sidecar).decode().replace("40.0", json.dumps(edge))
+    sink.put(sidecar.keys.sidecar, text.encode(), "", replace=True)
+
+    done = samples(sink, "list")
+
+    assert "2 samples in" in done.stdout
+    assert f"{sidecar.keys.sidecar} is no sidecar" in caplog.text
+
+
 def test_where_there_are_no_samples_it_says_so(sink: FolderSink, tmp_path: Path) -> None:
     for command, arguments in (("show", ()), ("export", (tmp_path / "out", "--format", "coco"))):
         done = samples(sink, command, *arguments)
