@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
+from support.labels import seen
+from support.pictures import jpeg, noise
 from support.s3 import BUCKET, Door, running_store, sink_at, use_credentials
 from support.samples import sample
 
 from detector_grpc.capture.erasure import Selection, erase, sidecars
 from detector_grpc.capture.sinks import s3
 from detector_grpc.capture.sinks.sink import ObjectMissing, SinkError, put_sample
+from detector_grpc.capture.spool import Spool, SpoolLimits, spool_folder
+from detector_grpc.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from support.s3 import Store
+
+
+ROOMY = SpoolLimits(10**9, 1e12, "oldest")
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +168,36 @@ def test_what_s3_may_answer_is_told_in_words(status: int, code: str, fault: str,
 
     assert error.fault == fault
     assert advice in error.advice
+
+
+def test_every_command_does_on_a_bucket_what_it_does_on_a_folder(store: Store, tmp_path: Path) -> None:
+    flags = ("--capture-sink", "s3", "--capture-s3-endpoint", store.url, "--capture-s3-prefix", "commands")
+    flags += ("--s3-bucket-name", BUCKET, "--capture-state", str(tmp_path / "state"))
+    box = (0, 0.6, (10.0, 5.0, 40.0, 30.0))
+    dead = Spool(spool_folder(tmp_path / "state", sink_at(store.url, prefix="commands").name), ROOMY)
+    for number in range(2):
+        dead.add(seen(jpeg(noise(64, 48, number)), [box], stream_id=f"camera-{number}"))
+    dead.close()
+
+    def said(*arguments: object) -> Any:
+        done = CliRunner().invoke(main, ["samples", *map(str, arguments), "--json", *flags])
+        assert done.exit_code == 0, done.output
+        return (
+            [json.loads(line) for line in done.stdout.splitlines()]
+            if arguments[0] == "list"
+            else json.loads(done.stdout)
+        )
+
+    assert said("upload")["uploaded"] == 2
+    assert {each["stream_id"] for each in said("list")} == {"camera-0", "camera-1"}
+    assert said("stats")["place"] == f"s3://{BUCKET}/commands/ at {store.url}"
+    assert len(said("show", "--out", tmp_path / "sheet.png")["samples"]) == 2
+    assert said("export", tmp_path / "out", "--format", "cvat", "--stream", "camera-0")["boxes"] == 1
+    assert said("import", tmp_path / "out", "--format", "cvat")["changed"] == 1
+    assert [each["stream_id"] for each in said("list", "--labelled")] == ["camera-0"]
+    assert said("purge", "--yes", "--stream", "camera-0")["erased"] == 1
+    assert [each["stream_id"] for each in said("list")] == ["camera-1"]
+    assert len([key for key in store.objects() if key.startswith("commands/2026")]) == 2
 
 
 def test_labels_stay_where_a_store_replaces_what_is_there(store: Store) -> None:

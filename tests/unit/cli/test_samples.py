@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 from support.labels import kept, seen
 from support.pictures import jpeg, noise, png
+from support.samples import sample
 
 from detector_grpc.capture.formats import FORMATS
 from detector_grpc.capture.sample import Label, Sidecar
 from detector_grpc.capture.sinks.folder import FolderSink
+from detector_grpc.capture.spool import Spool, SpoolLimits, spool_folder
 from detector_grpc.cli import main
 
 if TYPE_CHECKING:
@@ -138,6 +140,20 @@ def test_a_box_that_is_none_makes_a_sidecar_none(
 
     assert "2 samples in" in done.stdout
     assert f"{sidecar.keys.sidecar} is no sidecar" in caplog.text
+
+
+def test_a_sample_that_is_not_taken_keeps_no_other_from_being_brought(sink: FolderSink, tmp_path: Path) -> None:
+    dead = Spool(spool_folder(tmp_path / "state", sink.name), SpoolLimits(10**9, 1e12, "oldest"))
+    for number, version in enumerate(("v1", "in-the-way", "v1")):
+        dead.add(sample(bytes([number]), version=version))
+    dead.close()
+    sink.put("2026-03-01/m/in-the-way", b"", "")
+
+    done = samples(sink, "upload", "--json", "--capture-state", tmp_path / "state")
+
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert (told["uploaded"], told["failed"], told["with_servers"]) == (2, 1, 0)
 
 
 def test_where_there_are_no_samples_it_says_so(sink: FolderSink, tmp_path: Path) -> None:
