@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from detector_grpc.capture.sample import SIDECAR_SUFFIX, Sample, SampleInvalid, Sidecar
-from detector_grpc.capture.sinks.sink import delete_sample
+from detector_grpc.capture.sinks.sink import ObjectMissing, delete_sample
 from detector_grpc.capture.spool import samples_in
 
 if TYPE_CHECKING:
@@ -62,8 +62,13 @@ def sidecars(sink: Sink, selection: Selection) -> Iterator[Sidecar]:
             continue
         try:
             sidecar = Sidecar.from_json(sink.get(key))
+        except ObjectMissing:  # erased meanwhile
+            continue
         except SampleInvalid:
             log.warning("%s is no sidecar that can be read, and is passed over: look at it", key)
+            continue
+        if sidecar.keys.sidecar != key:  # what it says must lead to no other sample, nor out of the sink
+            log.warning("%s is the sidecar of %s, and is passed over: look at it", key, sidecar.keys.picture)
             continue
         if sidecar in selection:
             yield sidecar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +10,8 @@ import cv2
 
 from detector_grpc.capture.formats.dataset import BOX_DIGITS, Dataset, LabelledPicture, Sizes, key_of
 from detector_grpc.capture.sample import SIDECAR_MEDIA_TYPE, Label
-from detector_grpc.errors import SetupInvalid
+from detector_grpc.capture.sinks.sink import ObjectMissing
+from detector_grpc.errors import ImageError, SetupInvalid
 from detector_grpc.vision.decode import MAX_PIXELS, open_encoded
 from detector_grpc.vision.header import read_header
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from detector_grpc.capture.formats import Format
     from detector_grpc.capture.sample import Bbox, Sidecar
     from detector_grpc.capture.sinks.sink import Sink
+
+log = logging.getLogger(__name__)
 
 PEOPLE = "people"
 
@@ -59,7 +63,8 @@ def export(sink: Sink, sidecars: Sequence[Sidecar], form: Format, folder: Path, 
 
     Boxes are people's where there are any, else the model's. Tools do not agree on whether the orientation in a file
     is to be applied, so that no picture has one: those that had, and those that browsers do not show, are written
-    as PNG, upright; all others are the very files that were captured.
+    as PNG, upright; all others are the very files that were captured. A picture that is missing, or no picture, is
+    passed over.
 
     Args:
         sink: Where the samples are.
@@ -70,8 +75,7 @@ def export(sink: Sink, sidecars: Sequence[Sidecar], form: Format, folder: Path, 
 
     Raises:
         SetupInvalid: The folder cannot be used.
-        SinkError: A picture cannot be had.
-        ImageError: A picture cannot be decoded.
+        SinkError: The sink cannot be read.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,11 +84,16 @@ def export(sink: Sink, sidecars: Sequence[Sidecar], form: Format, folder: Path, 
         (folder / form.pictures).mkdir()
         pictures = []
         for sidecar in sidecars:
-            suffix, data = _plain(sink.get(sidecar.keys.picture), PurePosixPath(sidecar.keys.picture).suffix)
+            advance()
+            key = sidecar.keys.picture
+            try:
+                suffix, data = _plain(sink.get(key), PurePosixPath(key).suffix)
+            except (ObjectMissing, ImageError) as error:
+                log.warning("%s is passed over: %s", key, error)
+                continue
             picture = labelled(sidecar, suffix)
             (folder / form.pictures / picture.file).write_bytes(data)
             pictures.append(picture)
-            advance()
         dataset = Dataset(_class_names(sidecars), tuple(pictures))
         form.write(dataset, folder)
     except OSError as error:

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from detector_grpc.capture.files import make_folder
+from detector_grpc.lock import locked
 from detector_grpc.vision.fingerprint import is_near
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _MOST_COMPARED = 200
 # Clocks of one machine may differ by what it takes to read them one after the other.
 _CLOCK_MARGIN_S = 1.0
 _BUSY_S = 2.0
+_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS kept (
@@ -111,7 +113,9 @@ class Ledger:
     def __init__(self, folder: Path, budget: Budget) -> None:
         self._folder = folder
         self._budget = budget
+        self._file = folder / FILE
         self._database: sqlite3.Connection | None = None
+        self._inode: int | None = None
         self.clock_steps = 0
 
     def admit(self, origin: Origin, fingerprint: bytes, now: float) -> Admission:
@@ -203,29 +207,59 @@ class Ledger:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        database = self._connected()
-        database.execute("BEGIN IMMEDIATE")
         try:
-            yield database
-        except BaseException:
-            database.execute("ROLLBACK")
+            database = self._connected()
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+            except BaseException:
+                database.execute("ROLLBACK")
+                raise
+            database.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            if _is_broken(error):
+                self._begin_anew()
             raise
-        database.execute("COMMIT")
 
     def _connected(self) -> sqlite3.Connection:
+        if self._database is not None and _inode(self._file) != self._inode:  # somebody has begun it anew
+            self.close()
         if self._database is None:
             make_folder(self._folder)
-            file = self._folder / FILE
+            self._inode = _inode(self._file)
             try:
-                self._database = _connect(file)
+                self._database = _connect(self._file)
             except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):  # of the disk, not of the file
+                if not _is_broken(error):
                     raise
-                aside = file.with_suffix(f".broken-{time.time():.0f}")
-                file.rename(aside)
-                log.error("the ledger of samples cannot be read, and is begun anew", extra={"kept_as": str(aside)})  # noqa: TRY400
-                self._database = _connect(file)
+                self._begin_anew()
+                self._database = _connect(self._file)
+            self._inode = _inode(self._file)
         return self._database
+
+    def _begin_anew(self) -> None:
+        """Sets the file aside, so that another is made, unless another process has done so."""
+        self.close()
+        with locked(self._folder, _BUSY_S):
+            if _inode(self._file) != self._inode:
+                return
+            aside = self._file.with_suffix(f".broken-{time.time():.0f}")
+            self._file.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                self._file.with_name(f"{FILE}{suffix}").unlink(missing_ok=True)
+        log.error("the ledger of samples cannot be read, and is begun anew", extra={"kept_as": str(aside)})
+
+
+def _is_broken(error: sqlite3.DatabaseError) -> bool:
+    """Whether it is of the file, not of the disk or the lock."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+
+
+def _inode(file: Path) -> int | None:
+    try:
+        return file.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _connect(file: Path) -> sqlite3.Connection:

@@ -28,7 +28,10 @@ SIDECAR_MEDIA_TYPE = "application/json"
 
 _NAME_DIGITS = 32
 
-Bbox = tuple[float, float, float, float]
+# Farther out nobody has seen anything.
+MAX_EDGE = 2.0**30
+Edge = Annotated[float, Field(ge=-MAX_EDGE, le=MAX_EDGE)]
+Bbox = tuple[Edge, Edge, Edge, Edge]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

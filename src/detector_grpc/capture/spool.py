@@ -20,28 +20,24 @@ import time
 import uuid
 from collections import Counter
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from detector_grpc.capture.files import UNFINISHED, make_folder, sync_folder, write_durably
-from detector_grpc.capture.sample import Sample, SampleInvalid, digest
+from detector_grpc.capture.sample import Sample, SampleInvalid
+from detector_grpc.capture.waiting import SUFFIX, Waiting, file_name, is_named_for
 from detector_grpc.lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from detector_grpc.capture.sample import Sidecar
+    from detector_grpc.capture.waiting import First
 
 log = logging.getLogger(__name__)
 
-SUFFIX = ".sample"
 ASIDE = "set-aside"
 
 _LOCK_WAIT_S = 10.0
-_SCORES = 1000
-_DIGITS = 32
-
-First = Literal["oldest", "surest"]
 
 
 class SpoolLimits(NamedTuple):
@@ -56,12 +52,6 @@ class SpoolLimits(NamedTuple):
     max_bytes: int
     max_age_s: float
     first_to_go: First
-
-
-class _Waiting(NamedTuple):
-    captured_at_s: float
-    score: int
-    size_bytes: int
 
 
 class Spool:
@@ -83,9 +73,9 @@ class Spool:
         self._clock = clock
         self._own: Path | None = None
         self._lock = ExitStack()
-        self._waiting: dict[str, _Waiting] = {}
-        self._bytes = 0
-        self._busy = ""
+        self._waiting = Waiting()
+        self._busy: set[str] = set()
+        self._told: set[str] = set()
         self._mutex = threading.Lock()
         self._opening = threading.Lock()
 
@@ -97,14 +87,14 @@ class Spool:
     @property
     def size_bytes(self) -> int:
         """Bytes that wait."""
-        return self._bytes
+        return self._waiting.size_bytes
 
     @property
     def oldest_s(self) -> float:
         """Seconds since the oldest one that waits was captured; 0 if none does."""
         with self._mutex:
-            times = [each.captured_at_s for each in self._waiting.values()]
-        return max(0.0, self._clock() - min(times)) if times else 0.0
+            since_s = self._waiting.since_s
+        return 0.0 if since_s is None else max(0.0, self._clock() - since_s)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -135,21 +125,23 @@ class Spool:
         """
         own = self._opened()
         data = sample.to_bytes()
-        name = _name(sample.sidecar, data)
+        name = file_name(sample.sidecar, data)
         try:
             write_durably(own / name, data)
         except FileNotFoundError:  # somebody has removed the folder
             self.close()
             raise
         with self._mutex:
-            self._enter(name, len(data))
+            self._waiting.add(name, len(data))
         self._make_room()
 
     def adopt(self) -> int:
         """Takes over the samples of processes that have died; how many there were.
 
+        Those that cannot be moved, such as another user's, are told of, and stay where they are.
+
         Raises:
-            OSError: They cannot be read or moved.
+            OSError: There are no folders to look into.
         """
         own = self._opened()
         adopted = 0
@@ -157,9 +149,13 @@ class Spool:
             for folder in sorted(self._root.iterdir()):
                 if folder == own or not folder.is_dir():
                     continue
-                # Its process may live, or be leaving.
-                with contextlib.suppress(BlockingIOError, FileNotFoundError), locked(folder):
-                    adopted += self._move(folder, own)
+                try:
+                    with locked(folder):
+                        adopted += self._move(folder, own)
+                except (BlockingIOError, FileNotFoundError):  # its process lives, or is leaving
+                    continue
+                except OSError as error:
+                    self._tell_of(folder, error)
         if adopted:
             self._make_room()
         return adopted
@@ -167,18 +163,22 @@ class Spool:
     def oldest(self, without: set[str]) -> str | None:
         """Name of the sample that waits longest, but for some."""
         with self._mutex:
-            return min(self._waiting.keys() - without, default=None)
+            return self._waiting.oldest(without)
 
     @contextlib.contextmanager
     def reading(self, name: str) -> Iterator[Sample | None]:
-        """A sample, which does not have to go meanwhile; None if it is gone, or cannot be read and is set aside."""
+        """A sample, which does not have to go meanwhile; None if it is gone, or is none and set aside.
+
+        Raises:
+            OSError: It cannot be read.
+        """
         with self._mutex:
-            self._busy = name
+            self._busy = {name}
         try:
             yield self._read(name)
         finally:
             with self._mutex:
-                self._busy = ""
+                self._busy = set()
 
     def was_erased(self, name: str) -> bool:
         """Whether somebody has taken the file of a sample, and not all of them."""
@@ -207,8 +207,8 @@ class Spool:
         """Has those go that have waited too long."""
         until = self._clock() - self._limits.max_age_s
         with self._mutex:
-            for name in [name for name, each in self._waiting.items() if each.captured_at_s < until]:
-                if name != self._busy:
+            for name in self._waiting.before(until):
+                if name not in self._busy:
                     self._drop(name)
                     self.lost["evicted_age"] += 1
         with contextlib.suppress(OSError):
@@ -233,7 +233,7 @@ class Spool:
     def _read(self, name: str) -> Sample | None:
         try:
             data = (self._opened() / name).read_bytes()
-            if digest(data)[:_DIGITS] not in name:
+            if not is_named_for(name, data):
                 raise SampleInvalid("it is not as it was written")  # noqa: TRY301
             return Sample.from_bytes(data)
         except FileNotFoundError:
@@ -244,44 +244,41 @@ class Spool:
 
     def _move(self, folder: Path, own: Path) -> int:
         moved = 0
-        for path in sorted(folder.iterdir()):
+        for path in sorted(each for each in folder.iterdir() if each.is_file()):
             if path.name.startswith(UNFINISHED):
                 path.unlink()
                 continue
             size = path.stat().st_size
             path.rename(own / path.name)
             with self._mutex:
-                self._enter(path.name, size)
+                self._waiting.add(path.name, size)
             moved += 1
         if moved:
             sync_folder(own)
-        folder.rmdir()
+        with contextlib.suppress(OSError):  # something else is in it
+            folder.rmdir()
         return moved
+
+    def _tell_of(self, folder: Path, error: OSError) -> None:
+        if folder.name not in self._told:
+            self._told.add(folder.name)
+            log.warning(
+                "what another process has left cannot be taken over, and stays: %s; see whose it is",
+                error.strerror,
+                extra={"folder": str(folder)},
+            )
 
     def _make_room(self) -> None:
         with self._mutex:
-            while self._bytes > self._limits.max_bytes:
-                name = min(self._waiting.keys() - {self._busy}, key=self._goes_first, default=None)
+            while self._waiting.size_bytes > self._limits.max_bytes:
+                name = self._waiting.first_to_go(self._limits.first_to_go, self._busy)
                 if name is None:
                     return
                 self._drop(name)
                 self.lost["evicted_size"] += 1
 
-    def _goes_first(self, name: str) -> tuple[float, float]:
-        waiting = self._waiting[name]
-        score = waiting.score if self._limits.first_to_go == "surest" else 0
-        return score, waiting.captured_at_s
-
-    def _enter(self, name: str, size_bytes: int) -> None:
-        self._bytes += size_bytes - (self._waiting[name].size_bytes if name in self._waiting else 0)
-        self._waiting[name] = _parsed(name, size_bytes)
-
     def _drop(self, name: str) -> None:
-        waiting = self._waiting.pop(name, None)
-        if waiting is None:
-            return
-        self._bytes -= waiting.size_bytes
-        if self._own is not None:
+        if self._waiting.remove(name) and self._own is not None:
             with contextlib.suppress(OSError):  # gone, or on a disk that can no longer be written
                 (self._own / name).unlink(missing_ok=True)
 
@@ -294,17 +291,3 @@ def samples_in(folder: Path) -> Iterator[Path]:
 def spool_folder(state: Path, sink: str) -> Path:
     """The folder of the spools of a sink, by its name."""
     return state / "spool" / sink
-
-
-def _name(sidecar: Sidecar, data: bytes) -> str:
-    microseconds = round(sidecar.captured_at.timestamp() * 1e6)
-    return f"{microseconds:017}-{round(sidecar.uncertainty.score * _SCORES):04}-{digest(data)[:_DIGITS]}{SUFFIX}"
-
-
-def _parsed(name: str, size_bytes: int) -> _Waiting:
-    """What a name says; one that says nothing is as old as can be, and is found out when it is read."""
-    try:
-        microseconds, score, _ = name.split("-")
-        return _Waiting(int(microseconds) / 1e6, int(score), size_bytes)
-    except ValueError:
-        return _Waiting(0.0, 0, size_bytes)

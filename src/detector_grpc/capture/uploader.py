@@ -123,6 +123,10 @@ class Uploader:
         except SinkError as error:
             self._tried.add(name)
             return self._fail(error.fault, error.advice)
+        except OSError as error:
+            self._tried.add(name)
+            fault, advice = disk_fault(error)
+            return self._fail(fault, f"one cannot be read: {advice}")
         if is_new is not None:
             self._metrics.uploaded(is_new=is_new)
             self._succeed()

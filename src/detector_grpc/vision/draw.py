@@ -55,14 +55,14 @@ class LabelledBox(NamedTuple):
         xyxy: (x_min, y_min, x_max, y_max) in pixels of the picture.
         class_id: Chooses the colour.
         class_name: Part of the label, as is:
-        confidence: Range [0, 1].
+        confidence: Range [0, 1]; None where a person has seen it.
         track_id: Identity along a stream, which then chooses the colour; None for none.
     """
 
     xyxy: tuple[float, float, float, float]
     class_id: int
     class_name: str
-    confidence: float
+    confidence: float | None
     track_id: int | None = None
 
 
@@ -134,7 +134,8 @@ def _draw_label(canvas: NDArray[np.uint8], box: LabelledBox, corner: tuple[int, 
     """Draws the label above the box, or where there is no room, inside of it; always within the picture."""
     height, width = canvas.shape[:2]
     identity = "" if box.track_id is None else f" #{box.track_id}"
-    text = f"{box.class_name}{identity} {box.confidence:.2f}"
+    confidence = "" if box.confidence is None else f" {box.confidence:.2f}"
+    text = f"{box.class_name}{identity}{confidence}"
     scale, margin = style.font_scale, 1 + style.line_px
     text_width, ascent, descent = style.text_size(text, scale)
     if (room := max(width - 2 * margin, 1)) < text_width:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support.samples import NOON, sample
 
-from detector_grpc.capture.erasure import Selection, erase, erase_waiting
+from detector_grpc.capture.erasure import Selection, erase, erase_waiting, sidecars
+from detector_grpc.capture.files import UNFINISHED
 from detector_grpc.capture.sinks.folder import FolderSink
-from detector_grpc.capture.sinks.sink import put_sample
+from detector_grpc.capture.sinks.sink import delete_sample, put_sample
 from detector_grpc.capture.spool import ASIDE, Spool, SpoolLimits, spool_folder
 
 if TYPE_CHECKING:
@@ -75,6 +76,42 @@ def _all(spool: Spool) -> list:  # type: ignore[type-arg]
             found += [read] if read else []
         spool.remove(name)
     return found
+
+
+def test_a_sidecar_leads_to_no_other_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sink = FolderSink(tmp_path / "a" / "sink")
+    hostile = sample(b"0", model="..", version="..")
+    sink.put("2026-03-01/m/v1/0.json", hostile.sidecar.to_json(), "")
+    outside = tmp_path / "a" / "sink" / hostile.sidecar.keys.picture
+    outside.resolve().write_bytes(b"of somebody else")
+
+    assert list(erase(sink, Selection(since=NOON - timedelta(days=9)))) == []
+    assert outside.resolve().exists()
+    assert "2026-03-01/m/v1/0.json is the sidecar of 2026-03-01/../../" in caplog.text
+
+
+def test_what_goes_while_it_is_looked_for_is_passed_over(tmp_path: Path) -> None:
+    sink = FolderSink(tmp_path)
+    for each in SAMPLES:
+        put_sample(sink, each)
+
+    found = sidecars(sink, Selection())
+    next(found)
+    delete_sample(sink, SAMPLES[1].sidecar)
+
+    assert {each.request_id for each in found} <= {"r2", "r3"}
+
+
+def test_what_a_process_has_left_half_written_goes_with_its_sample(tmp_path: Path) -> None:
+    sink = FolderSink(tmp_path)
+    put_sample(sink, SAMPLES[0])
+    picture = tmp_path / SAMPLES[0].sidecar.keys.picture
+    half = picture.with_name(f"{UNFINISHED}77-{picture.name}")
+    half.write_bytes(b"ha")
+
+    assert len(list(erase(sink, Selection(request_id="r0")))) == 1
+
+    assert not half.exists()
 
 
 def test_what_is_no_sample_of_ours_stays_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -109,6 +112,31 @@ def test_a_broken_ledger_is_begun_anew(tmp_path: Path, caplog: pytest.LogCapture
     assert verdicts(ledger, 1, 1) == [Verdict.ADMITTED, Verdict.DUPLICATE]
     assert "begun anew" in caplog.text
     assert len(list(tmp_path.glob("*.broken-*"))) == 1
+
+
+def test_a_ledger_that_breaks_meanwhile_is_begun_anew_by_all(tmp_path: Path) -> None:
+    processes = [Ledger(tmp_path, ROOMY), Ledger(tmp_path, ROOMY)]
+    for seed in range(40):
+        admit(processes[seed % 2], seed)
+    for each in processes:
+        each.close()
+    file = tmp_path / FILE
+    file.write_bytes(file.read_bytes()[:4096].ljust(file.stat().st_size, b"\xaa"))
+
+    for _ in range(2):  # a picture may be lost over it
+        with suppress(sqlite3.DatabaseError):
+            admit(processes[0], 1)
+
+    assert [admit(each, 50).verdict for each in processes] == [Verdict.ADMITTED, Verdict.DUPLICATE]
+    assert len(list(tmp_path.glob("*.broken-*"))) == 1
+
+
+def test_a_ledger_that_somebody_removes_is_made_again(ledger: Ledger, tmp_path: Path) -> None:
+    admit(ledger, 1)
+    shutil.rmtree(tmp_path)
+
+    assert verdicts(ledger, 1) == [Verdict.ADMITTED]
+    assert verdicts(Ledger(tmp_path, ROOMY), 1) == [Verdict.DUPLICATE]
 
 
 def test_what_is_erased_is_forgotten(ledger: Ledger) -> None:

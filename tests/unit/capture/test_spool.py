@@ -7,18 +7,18 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.samples import NOON, sample
 
 from detector_grpc.capture.sample import Doubt
-from detector_grpc.capture.spool import ASIDE, First, Spool, SpoolLimits, samples_in
+from detector_grpc.capture.spool import ASIDE, Spool, SpoolLimits, samples_in
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from detector_grpc.capture.sample import Sample
+    from detector_grpc.capture.waiting import First
 
 ROOMY = SpoolLimits(10**9, 1e9, "oldest")
 
@@ -143,6 +143,38 @@ def test_what_was_damaged_is_set_aside_and_counted(
     assert spool.lost["corrupt"] == 1
     assert (tmp_path / ASIDE / damaged.name).read_bytes() == data
     assert "set aside" in caplog.text
+
+
+def test_what_cannot_be_taken_over_keeps_nothing_else_from_it_and_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for process in ("1-of-somebody-else", "2-of-ours"):
+        dead = open_spool(tmp_path / process)
+        dead.add(at(1))
+        (left,) = (tmp_path / process / "sink").iterdir()
+        (tmp_path / "sink").mkdir(exist_ok=True)
+        left.rename(tmp_path / "sink" / process)
+        dead.close()
+    rename = Path.rename
+
+    def refused(path: Path, target: Path) -> Path:
+        if "somebody-else" in str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    spool = open_spool(tmp_path)
+
+    assert [spool.adopt() for _ in range(2)] == [1, 0]
+    assert caplog.text.count("cannot be taken over, and stays: Permission denied") == 1
+
+
+def test_what_is_no_file_stays_where_a_dead_process_has_it(tmp_path: Path) -> None:
+    (tmp_path / "sink" / "1-dead" / "a.sample").mkdir(parents=True)
+    spool = open_spool(tmp_path)
+
+    assert spool.adopt() == 0
+    assert (tmp_path / "sink" / "1-dead" / "a.sample").is_dir()
 
 
 def test_what_has_no_name_of_ours_is_set_aside(tmp_path: Path) -> None:

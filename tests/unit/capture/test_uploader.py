@@ -116,6 +116,23 @@ def test_a_sample_that_is_never_taken_keeps_no_other_from_its_way(world: World) 
     assert len(world.spool) == 1
 
 
+def test_a_sample_that_cannot_be_read_keeps_no_other_from_its_way(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.add(b"bad", b"good", b"better")
+    bad = min(samples_in(world.spools))
+    bad.unlink()
+    bad.mkdir()  # as reading from a bad block is, an OSError
+
+    for _ in range(8):
+        world.uploader.step()
+
+    assert len(world.brought()) == 4
+    assert len(world.spool) == 1
+    assert "samples wait on this machine: one cannot be read" in caplog.text
+    assert world.count("faults_total", fault="disk") > 1
+
+
 def test_what_is_there_already_stays_as_it_is_with_its_labels(world: World) -> None:
     labelled = sample(b"one", labels=(Label(class_name="car", bbox=(0, 0, 1, 1)),))
     world.sink.put(labelled.sidecar.keys.sidecar, labelled.sidecar.to_json(), "")

@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 from support.labels import kept, seen
 from support.pictures import jpeg, noise, png
+from support.samples import sample
 
 from detector_grpc.capture.formats import FORMATS
 from detector_grpc.capture.sample import Label, Sidecar
 from detector_grpc.capture.sinks.folder import FolderSink
+from detector_grpc.capture.spool import Spool, SpoolLimits, spool_folder
 from detector_grpc.cli import main
 
 if TYPE_CHECKING:
@@ -99,6 +101,59 @@ def test_a_contact_sheet_is_drawn(sink: FolderSink, tmp_path: Path) -> None:
     assert 2 * 320 < width < 3 * 320
     assert 2 * 240 < height < 3 * 240
     assert json.loads(samples(sink, "show", "--json", "--most", 1, "--out", out).stdout)["of"] == 3
+
+
+def test_a_picture_that_is_missing_or_broken_keeps_no_other_from_being_shown_and_exported(
+    sink: FolderSink, sidecars: list[Sidecar], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink.delete(sidecars[0].keys.picture)
+    sink.put(sidecars[1].keys.picture, b"no picture", "image/png", replace=True)
+
+    shown = samples(sink, "show", "--json", "--out", tmp_path / "sheet.png")
+    assert json.loads(shown.stdout)["samples"] == [sidecars[2].keys.picture]
+    done = samples(sink, "export", tmp_path / "out", "--format", "coco", "--json")
+    assert json.loads(done.stdout)["pictures"] == 1
+    for each in sidecars[:2]:
+        assert caplog.text.count(f"{each.keys.picture} is passed over") == 2  # by each command
+
+    nothing = samples(sink, "show", "--of-version", "v2")
+    assert (nothing.exit_code, "none of these samples" in nothing.stderr) == (1, True)
+
+
+def test_a_class_name_cannot_steer_the_terminal(sink: FolderSink) -> None:
+    kept(sink, seen(jpeg(noise(64, 48, 0)), labels=(Label(class_name="\x1b]0;[bold]x\x07", bbox=BUS[2]),)))
+
+    for command in ("list", "stats"):
+        shown = samples(sink, command).stdout
+        assert "�]0;[bold]x�" in shown
+
+
+@pytest.mark.parametrize("edge", [float("nan"), float("inf"), 1e300])
+def test_a_box_that_is_none_makes_a_sidecar_none(
+    sink: FolderSink, sidecars: list[Sidecar], edge: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    sidecar = sidecars[0]
+    text = sink.get(sidecar.keys.sidecar).decode().replace("40.0", json.dumps(edge))
+    sink.put(sidecar.keys.sidecar, text.encode(), "", replace=True)
+
+    done = samples(sink, "list")
+
+    assert "2 samples in" in done.stdout
+    assert f"{sidecar.keys.sidecar} is no sidecar" in caplog.text
+
+
+def test_a_sample_that_is_not_taken_keeps_no_other_from_being_brought(sink: FolderSink, tmp_path: Path) -> None:
+    dead = Spool(spool_folder(tmp_path / "state", sink.name), SpoolLimits(10**9, 1e12, "oldest"))
+    for number, version in enumerate(("v1", "in-the-way", "v1")):
+        dead.add(sample(bytes([number]), version=version))
+    dead.close()
+    sink.put("2026-03-01/m/in-the-way", b"", "")
+
+    done = samples(sink, "upload", "--json", "--capture-state", tmp_path / "state")
+
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert (told["uploaded"], told["failed"], told["with_servers"]) == (2, 1, 0)
 
 
 def test_where_there_are_no_samples_it_says_so(sink: FolderSink, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from detector_grpc.capture.sample import Label
+from detector_grpc.capture.sample import MAX_EDGE, Label
 from detector_grpc.errors import SetupInvalid
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def label(where: str, class_name: str, xyxy: Bbox) -> Label:
     Raises:
         SetupInvalid: It is none.
     """
-    x_min, y_min, x_max, y_max = (round(edge, BOX_DIGITS) if math.isfinite(edge) else math.nan for edge in xyxy)
+    x_min, y_min, x_max, y_max = (round(edge, BOX_DIGITS) if abs(edge) <= MAX_EDGE else math.nan for edge in xyxy)
     if not (x_min <= x_max and y_min <= y_max):  # false for NaN, too
         raise SetupInvalid([f"{where}: the box {', '.join(f'{edge:g}' for edge in xyxy)} is none"])
     if not class_name:

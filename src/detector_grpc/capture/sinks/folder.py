@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from detector_grpc.capture.files import UNFINISHED, make_folder, write_durably
-from detector_grpc.capture.sinks.sink import SinkError
+from detector_grpc.capture.sinks.sink import ObjectMissing, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,10 +52,18 @@ class FolderSink:
             write_durably(path, data)
         return True
 
+    def has(self, key: str) -> bool:
+        """See Sink."""
+        with self._errors_told("read"):
+            return (self._folder / key).exists()
+
     def get(self, key: str) -> bytes:
         """See Sink."""
         with self._errors_told("read"):
-            return (self._folder / key).read_bytes()
+            try:
+                return (self._folder / key).read_bytes()
+            except FileNotFoundError:
+                raise ObjectMissing(self.place, key) from None
 
     def walk(self, prefix: str = "") -> Iterator[str]:
         """See Sink."""
@@ -67,10 +75,11 @@ class FolderSink:
                 yield key
 
     def delete(self, key: str) -> None:
-        """See Sink; folders that have become empty go, too."""
+        """See Sink; what a process has left that died while writing it goes, too, and folders that become empty."""
         path = self._folder / key
         with self._errors_told("write"):
-            path.unlink(missing_ok=True)
+            for each in (path, *path.parent.glob(f"{UNFINISHED}*-{path.name}")):
+                each.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty
             for parent in path.relative_to(self._folder).parents[:-1]:
                 (self._folder / parent).rmdir()

@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from detector_grpc.capture.sinks.sink import SinkError
+from detector_grpc.capture.sinks.sink import ObjectMissing, SinkError
 from detector_grpc.errors import SetupInvalid
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ DEFAULT_REGION = "us-west-2"
 _NAME_DIGITS = 12
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 30
+_MOST_SAID = 200  # characters of what a store says itself
 
 
 class _Fault(NamedTuple):
@@ -130,9 +131,22 @@ class S3Sink:
             raise
         return True
 
+    def has(self, key: str) -> bool:
+        """See Sink; False where the credentials do not allow to look, or to put says better what is wrong."""
+        try:
+            self._call("head_object", key)
+        except _CodedError:
+            return False
+        return True
+
     def get(self, key: str) -> bytes:
         """See Sink."""
-        answer = self._call("get_object", key)
+        try:
+            answer = self._call("get_object", key)
+        except _CodedError as error:
+            if error.code in _NOT_FOUND:
+                raise ObjectMissing(self.place, key) from error
+            raise
         with self._told():
             body: bytes = answer["Body"].read()
         return body
@@ -147,7 +161,9 @@ class S3Sink:
             if page is None:
                 return
             for each in page.get("Contents", ()):
-                yield each["Key"].removeprefix(self._prefix)
+                key = each.get("Key", "")
+                if key.startswith(self._prefix):
+                    yield key.removeprefix(self._prefix)
 
     def delete(self, key: str) -> None:
         """See Sink."""
@@ -183,6 +199,9 @@ class S3Sink:
             raise SinkError("timeout", f"{self.place}: it does not answer in time; it is asked again") from error
         except (self._errors.BotoCoreError, OSError) as error:
             raise SinkError("unreachable", f"{self.place}: {error}; it is asked again") from error
+        except Exception as error:  # what its client does not expect, such as to be sent in circles
+            advice = f"it answers what nothing that speaks the language of S3 does ({type(error).__name__})"
+            raise SinkError("refused", f"{self.place}: {advice}; see DETECTOR_CAPTURE_S3_ENDPOINT") from error
 
     def _coded(self, response: dict[str, Any]) -> _CodedError:
         code = str(response.get("Error", {}).get("Code", ""))
@@ -192,7 +211,8 @@ class S3Sink:
             region = response["Error"].get("Region") if fault.word == "wrong_region" else None
             return _CodedError(code, fault.word, f"{self.place}: {fault.advice}{f' ({region})' if region else ''}")
         message = response.get("Error", {}).get("Message", "")
-        return _CodedError(code, "refused", f"{self.place}: it answers {code or status}: {message}")
+        said = " ".join(f"{code or status}: {message}".split())[:_MOST_SAID]
+        return _CodedError(code, "refused", f"{self.place}: it answers {said}")
 
 
 class _CodedError(SinkError):

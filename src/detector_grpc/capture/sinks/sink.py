@@ -36,6 +36,13 @@ class SinkError(Exception):
         self.advice = advice
 
 
+class ObjectMissing(SinkError):
+    """An object is not in the sink, or no longer."""
+
+    def __init__(self, place: str, key: str) -> None:
+        super().__init__("missing", f"{place}: {key} is not there")
+
+
 class Sink(Protocol):
     """Keeps objects. Every method but `name` raises SinkError, and blocks for as long as that takes.
 
@@ -50,8 +57,11 @@ class Sink(Protocol):
     def put(self, key: str, data: bytes, media_type: str, *, replace: bool = False) -> bool:
         """Keeps an object, durably, unless one of this key is there or is to be replaced; whether it did."""
 
+    def has(self, key: str) -> bool:
+        """Whether an object is there, as far as that may be known."""
+
     def get(self, key: str) -> bytes:
-        """The object of a key that is there."""
+        """The object of a key. Raises ObjectMissing, too."""
 
     def walk(self, prefix: str = "") -> Iterator[str]:
         """Keys of all objects that begin with this, in their order."""
@@ -64,6 +74,8 @@ def put_sample(sink: Sink, sample: Sample) -> bool:
     """Brings a sample; False if it was there already, and stays as it is there, with its labels."""
     keys, sidecar = sample.sidecar.keys, sample.sidecar
     sink.put(keys.picture, sample.picture, sidecar.media_type)
+    if sink.has(keys.sidecar):  # stores that replace what is there would take the labels away
+        return False
     return sink.put(keys.sidecar, sidecar.to_json(indent=2), SIDECAR_MEDIA_TYPE)
 
 

@@ -12,7 +12,6 @@ from detector_grpc.capture.formats import FORMATS
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.progress import progress_bar
 from detector_grpc.cli.samples.choosing import Chosen, choosing
-from detector_grpc.errors import ImageError
 
 _format_option = click.option(
     "--format", "name", type=click.Choice(list(FORMATS)), required=True, help="That of the labelling tool."
@@ -35,10 +34,7 @@ def export(chosen: Chosen, *, to: Path, name: str, as_json: bool) -> None:
         raise click.ClickException(f"there are no such samples in {chosen.sink.place}")
     with progress_bar(len(sidecars)) as bar:
         task = bar.add_task("pictures", total=len(sidecars))
-        try:
-            dataset = exchange.export(chosen.sink, sidecars, FORMATS[name], to, lambda: bar.advance(task))
-        except ImageError as error:
-            raise click.ClickException(f"a picture cannot be decoded: {error.message}") from error
+        dataset = exchange.export(chosen.sink, sidecars, FORMATS[name], to, lambda: bar.advance(task))
     boxes = sum(len(picture.labels) for picture in dataset.pictures)
     if as_json:
         said = {"folder": str(to), "pictures": len(dataset.pictures), "boxes": boxes, "classes": dataset.class_names}

@@ -60,12 +60,17 @@ def _table(sidecars: Sequence[Sidecar]) -> Table:
         table.add_row(
             f"{each.uncertainty.score:.2f}",
             f"{each.captured_at:%Y-%m-%d %H:%M}",
-            escape(f"{each.model} {each.version}"),
-            escape(counted(found.class_name for found in each.detections)),
-            "" if each.labels is None else escape(counted(label.class_name for label in each.labels)),
+            shown(f"{each.model} {each.version}"),
+            shown(counted(found.class_name for found in each.detections)),
+            "" if each.labels is None else shown(counted(label.class_name for label in each.labels)),
             each.sha256[:8],
         )
     return table
+
+
+def shown(text: str) -> str:
+    """A text of a sample as the console is to show it: nothing in it steers a terminal."""
+    return escape("".join(each if each.isprintable() else "�" for each in text))
 
 
 def counted(names: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 import cv2
 
 from detector_grpc.capture.sheet import TILE_WH, Tile, contact_sheet
+from detector_grpc.capture.sinks.sink import ObjectMissing
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.progress import progress_bar
 from detector_grpc.cli.samples.choosing import Chosen, choosing
@@ -19,7 +21,8 @@ from detector_grpc.vision.draw import LabelledBox
 
 if TYPE_CHECKING:
     from detector_grpc.capture.sample import Sidecar
-    from detector_grpc.capture.sinks.sink import Sink
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -45,11 +48,17 @@ def show(chosen: Chosen, *, most: int, columns: int, out: Path, as_json: bool) -
         raise click.ClickException(f"there are no such samples in {chosen.sink.place}")
     with progress_bar(len(shown)) as bar:
         task = bar.add_task("pictures", total=len(shown))
-        tiles = []
+        tiles = {}
         for sidecar in shown:
-            tiles.append(_tile(chosen.sink, sidecar))
+            key = sidecar.keys.picture
+            try:
+                tiles[key] = _tile(chosen.sink.get(key), sidecar)
+            except (ObjectMissing, ImageError) as error:
+                log.warning("%s is passed over: %s", key, error)
             bar.advance(task)
-    sheet = contact_sheet(tiles, columns)
+    if not tiles:
+        raise click.ClickException("none of these samples has a picture that can be shown")
+    sheet = contact_sheet(list(tiles.values()), columns)
     try:
         drawn = cv2.imwrite(str(out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     except cv2.error as error:
@@ -59,17 +68,13 @@ def show(chosen: Chosen, *, most: int, columns: int, out: Path, as_json: bool) -
     if not drawn:
         raise click.ClickException(f"cannot write {click.format_filename(out)}")
     if as_json:
-        keys = [sidecar.keys.picture for sidecar in shown]
-        click.echo(json.dumps({"file": str(out), "samples": keys, "of": len(chosen.sidecars)}))
+        click.echo(json.dumps({"file": str(out), "samples": list(tiles), "of": len(chosen.sidecars)}))
     else:
-        click.echo(f"{click.format_filename(out)}: {len(shown)} of {len(chosen.sidecars)} samples")
+        click.echo(f"{click.format_filename(out)}: {len(tiles)} of {len(chosen.sidecars)} samples")
 
 
-def _tile(sink: Sink, sidecar: Sidecar) -> Tile:
-    try:
-        image = open_encoded(sink.get(sidecar.keys.picture), MAX_PIXELS).pixels(TILE_WH)
-    except ImageError as error:
-        raise click.ClickException(f"{sidecar.keys.picture}: {error.message}") from error
+def _tile(picture: bytes, sidecar: Sidecar) -> Tile:
+    image = open_encoded(picture, MAX_PIXELS).pixels(TILE_WH)
     caption = f"{sidecar.uncertainty.score:.2f} {sidecar.uncertainty.driver}  {sidecar.model} {sidecar.version}"
     return Tile(image, (sidecar.width, sidecar.height), _boxes(sidecar), f"{caption}  {sidecar.sha256[:8]}")
 
@@ -79,5 +84,5 @@ def _boxes(sidecar: Sidecar) -> list[LabelledBox]:
         return [LabelledBox(box.bbox, box.class_id, box.class_name, box.confidence) for box in sidecar.detections]
     ids = {name: class_id for class_id, name in enumerate(sidecar.class_names)}
     return [
-        LabelledBox(label.bbox, ids.get(label.class_name, len(ids)), label.class_name, 1.0) for label in sidecar.labels
+        LabelledBox(label.bbox, ids.get(label.class_name, len(ids)), label.class_name, None) for label in sidecar.labels
     ]

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from detector_grpc.cli.connection import json_option
 from detector_grpc.cli.samples.choosing import Chosen, choosing
+from detector_grpc.cli.samples.listing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -73,5 +74,5 @@ def _bars(counts: Mapping[str, int]) -> Table:
     table.add_column(justify="right")
     most = max(counts.values(), default=0) or 1
     for name, count in counts.items():
-        table.add_row(escape(name), f"[cyan]{'█' * round(count / most * _BAR_WIDTH)}[/]", str(count))
+        table.add_row(shown(name), f"[cyan]{'█' * round(count / most * _BAR_WIDTH)}[/]", str(count))
     return table
