@@ -139,7 +139,7 @@ async def _serve(settings: Settings, output: Output) -> None:
         Served(
             scheduler,
             shares,
-            _stream_limits(limits),
+            _stream_limits(limits, settings.streams.max_age_s),
             Observers([metrics.observe, shadow.observe, *(each.observe for each in watching)]),
             *(each.wants for each in drift),
         ),
@@ -256,12 +256,13 @@ def _naming(callers: Callers | None, tls: TlsSettings) -> list[AroundInterceptor
     return [NamingInterceptor()] if tls.client_authority else []
 
 
-def _stream_limits(limits: LimitsSettings) -> StreamLimits:
+def _stream_limits(limits: LimitsSettings, max_age_s: float) -> StreamLimits:
     return StreamLimits(
         max_frames_in_flight=limits.max_stream_frames,
         max_frame_bytes=limits.max_message_bytes,
         config_timeout_s=limits.receive_timeout_s,
         write_timeout_s=limits.receive_timeout_s,
+        max_age_s=max_age_s,
     )
 
 

@@ -178,6 +178,22 @@ class TestServersThatGo:
                         if answer.result.request_id != request_id:
                             break
 
+    def test_a_stream_moves_whenever_it_is_old_and_no_frame_is_lost(self, tmp_path: Path) -> None:
+        tiny_onnx(tmp_path / "tiny" / "v1" / "model.onnx")
+        with server_process(repository=tmp_path, streams_max_age_s=0.2) as server:
+            wait_until_serving(server)
+            request_ids = []
+            with Detector(server.address) as detector, detector.stream(repeat(PICTURE), mode="lossless") as answers:
+                for expected, answer in enumerate(answers, 1):
+                    assert answer.frame_id == expected
+                    assert answer.result is not None
+                    if answer.result.request_id not in request_ids:
+                        request_ids.append(answer.result.request_id)
+                    if len(request_ids) == 4:
+                        break
+            drained = [server.wait_for_log("call", request_id=request_id) for request_id in request_ids[:3]]
+        assert [call["code"] for call in drained] == ["OK"] * 3
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, half_second: int) -> Iterator[ServerProcess]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from random import uniform
 from typing import TYPE_CHECKING, cast
 
 from detector_grpc._gen.detector.v1 import stream_pb2
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
     Messages = AsyncIterator[tuple[stream_pb2.StreamDetectRequest, int]]  # with their sizes on the wire, in bytes
     Write = Callable[[stream_pb2.StreamDetectResponse], Awaitable[None]]
+
+
+_AGES = 0.9, 1.1  # of the largest, at which streams move
 
 
 class DetectStream:
@@ -89,9 +93,12 @@ class DetectStream:
             AnswersNotRead: The caller does not read.
         """
         self._reader = asyncio.create_task(self._read(messages))
+        old = self._drain_when_old()
         try:
             await self._answer_all(write)
         finally:
+            if old is not None:
+                old.cancel()
             self._reader.cancel()
             try:
                 await self._frames.abandon(asyncio.CancelledError())
@@ -112,6 +119,14 @@ class DetectStream:
         """Drains, and returns when everything is answered."""
         self.drain()
         await self._ended.wait()
+
+    def _drain_when_old(self) -> asyncio.TimerHandle | None:
+        """Streams that began together do not move together."""
+        max_age_s = self._limits.max_age_s
+        if not max_age_s:
+            return None
+        age_s = max_age_s * uniform(*_AGES)  # noqa: S311 - no secret
+        return asyncio.get_running_loop().call_later(age_s, self.drain)
 
     async def _read(self, messages: Messages) -> None:
         try:

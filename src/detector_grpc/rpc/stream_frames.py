@@ -45,12 +45,14 @@ class StreamLimits(NamedTuple):
         max_frame_bytes: Largest message with a frame.
         config_timeout_s: Seconds that the first message may take.
         write_timeout_s: Seconds that the caller may leave an answer unread.
+        max_age_s: Seconds after which the caller is told to go on in another stream, a tenth more or less; 0: never.
     """
 
     max_frames_in_flight: int
     max_frame_bytes: int
     config_timeout_s: float
     write_timeout_s: float
+    max_age_s: float = 0.0
 
 
 class Served(NamedTuple):

@@ -79,6 +79,13 @@ class StreamsSettings(Section):
         "of calls, at least 16 bytes. Unset: a secret of this process alone, so that clients begin a new stream at "
         "another server, and copies count as calls.",
     )
+    max_age_s: float = Field(
+        0.0,
+        ge=0,
+        le=7 * 86_400,
+        description="Seconds after which a stream is handed over as by a server that stops, a tenth more or less, so "
+        "that streams come to servers that were added. 0: never.",
+    )
 
 
 class TlsSettings(Section):
