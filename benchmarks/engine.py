@@ -90,7 +90,7 @@ class CurveFile:
         """See ModelFile."""
         return [np.zeros(OUTPUT.shape, np.float32) for _ in outputs]  # type: ignore[arg-type]
 
-    def taking(self, _: ImageInput) -> Session:
+    def taking(self, _: ImageInput, *, bf16: bool = False) -> Session:  # noqa: ARG002
         """See ModelFile."""
         return self._open_session(Model(self._path, b"none"))
 

@@ -14,19 +14,22 @@ from detector_grpc.capture.signs import MAX_HELD_BYTES
 from detector_grpc.errors import SetupInvalid, listed
 from detector_grpc.gateway.plan import Plan
 from detector_grpc.rpc.transport import TRANSPORT_MARGIN_BYTES, TlsFiles
+from detector_grpc.serving import openvino
 from detector_grpc.serving.batching import BatchingSession
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.gpu import providers
 from detector_grpc.serving.gpu.providers import GpuOptions
-from detector_grpc.serving.parallelism import AdaptiveSession, Parallelism
+from detector_grpc.serving.openvino import OpenVinoSession
+from detector_grpc.serving.parallelism import AdaptiveSession, Parallelism, open_sharing
+from detector_grpc.serving.providers import check, opening
 from detector_grpc.serving.remote.session import RemoteSession
 from detector_grpc.serving.repository import MODEL_FILE, Sources, mounted
 from detector_grpc.serving.session import (
     CPU_PROVIDER,
     GPU_PROVIDERS,
+    OPENVINO,
     OnnxFile,
     OnnxSession,
-    check_provider,
     import_onnxruntime,
 )
 from detector_grpc.setting_sections.base import LOOPBACK
@@ -149,7 +152,7 @@ def check_runtime(settings: Settings, *, runs_models: bool) -> None:
         wanted = f"set {' or '.join(GPU_PROVIDERS)}, or no DETECTOR_RUNTIME_ENGINE"
         raise SetupInvalid([f"{both}: {wanted}"])
     if runs_models:
-        check_provider(provider, "DETECTOR_RUNTIME_PROVIDER")
+        check(provider, "DETECTOR_RUNTIME_PROVIDER")
 
 
 def open_file(settings: Settings, in_flight: Callable[[], int] | None = None) -> Callable[[Path], OnnxFile]:
@@ -164,14 +167,18 @@ def open_file(settings: Settings, in_flight: Callable[[], int] | None = None) ->
 
 
 def _open_session(settings: Settings, in_flight: Callable[[], int] | None) -> Callable[[Model], Session]:
-    runtime, gpu, threads = settings.runtime, settings.gpu, intra_op_threads(settings)
+    runtime, gpu, threads, beside = settings.runtime, settings.gpu, intra_op_threads(settings), workers(settings)
     if runtime.engine is not None:
         return partial(RemoteSession, runtime.engine, runtime.provider)
-    if runtime.provider == CPU_PROVIDER and in_flight is not None and threads > 1:
-        return partial(AdaptiveSession, parallelism=Parallelism(threads, workers(settings), in_flight))
-    if runtime.provider not in GPU_PROVIDERS:
-        return partial(OnnxSession, provider=runtime.provider)
-    return lambda model: BatchingSession(open_engines(settings)(model), gpu.max_batch, gpu.max_delay_s)
+    if runtime.provider in GPU_PROVIDERS:
+        return lambda model: BatchingSession(open_engines(settings)(model), gpu.max_batch, gpu.max_delay_s)
+    if in_flight is None or runtime.provider not in (CPU_PROVIDER, OPENVINO):
+        return opening(runtime.provider)
+    is_openvino = runtime.provider == OPENVINO
+    if threads == 1:
+        return partial(OpenVinoSession, streams=beside) if is_openvino else OnnxSession
+    open_pair = partial(openvino.open_pair, beside) if is_openvino else open_sharing
+    return partial(AdaptiveSession, parallelism=Parallelism(threads, beside, in_flight), open_pair=open_pair)
 
 
 def open_engines(settings: Settings) -> Callable[[Model], Sequence[Engine]]:

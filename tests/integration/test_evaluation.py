@@ -18,7 +18,7 @@ from support.calls import SERVING, connected
 from support.metrics import read_metrics
 from support.pictures import noise, png
 from support.reference import REFERENCES
-from support.scenes import coco_json
+from support.scenes import SCENES, bundled_scenes, coco_json
 from support.servers import BUNDLED_MODELS, server_process
 
 from detector_grpc.cli import main
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 PHOTOS, MODELS = DATA / "voc100", DATA / "models"
-SCENES = BUNDLED_MODELS.parent / "pictures"
 
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the photos and models are not beside the project")
 
@@ -62,20 +61,7 @@ def precision(told: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Annotations of the bundled pictures."""
-    content = json.loads((SCENES / "boxes.json").read_text())
-    names = sorted({box["class_name"] for boxes in content.values() for box in boxes})
-    boxes = [
-        {
-            "image_id": number,
-            "category_id": 10 + names.index(box["class_name"]),
-            "bbox": [x_min, y_min, x_max - x_min, y_max - y_min],
-        }
-        for number, of_picture in enumerate(content.values(), 1)
-        for box in of_picture
-        for x_min, y_min, x_max, y_max in [box["bbox"]]
-    ]
-    path = tmp_path_factory.mktemp("scenes") / "annotations.json"
-    return coco_json(path, list(content), dict(enumerate(names, 10)), boxes)
+    return bundled_scenes(tmp_path_factory.mktemp("scenes") / "annotations.json")
 
 
 @pytest.mark.usefixtures("codes")

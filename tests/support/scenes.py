@@ -9,11 +9,15 @@ import numpy as np
 
 from detector_grpc.coco import Annotations, TrueBox
 from detector_grpc.vision.detections import Detections
+from support.servers import BUNDLED_MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Any
+
+
+SCENES = BUNDLED_MODELS.parent / "pictures"
 
 
 class Scene(NamedTuple):
@@ -82,3 +86,20 @@ def coco_json(
     }
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def bundled_scenes(path: Path) -> Path:
+    """Writes what is in the bundled pictures, which lie in SCENES."""
+    content = json.loads((SCENES / "boxes.json").read_text())
+    names = sorted({box["class_name"] for boxes in content.values() for box in boxes})
+    boxes = [
+        {
+            "image_id": number,
+            "category_id": 10 + names.index(box["class_name"]),
+            "bbox": [x_min, y_min, x_max - x_min, y_max - y_min],
+        }
+        for number, of_picture in enumerate(content.values(), 1)
+        for box in of_picture
+        for x_min, y_min, x_max, y_max in [box["bbox"]]
+    ]
+    return coco_json(path, list(content), dict(enumerate(names, 10)), boxes)

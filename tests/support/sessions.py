@@ -50,7 +50,7 @@ class FakeSession:
         self.fed.append(dict(feeds))
         return [self._outputs[name] for name in outputs]
 
-    def taking(self, image: ImageInput) -> Self:  # noqa: ARG002
+    def taking(self, image: ImageInput, *, bf16: bool = False) -> Self:  # noqa: ARG002
         """Is opened again itself; whatever it was fed with counts on."""
         self.closed = False
         return self

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from detector_grpc.cli.connection import Connection, perhaps_connected
 from detector_grpc.cli.detect import PARALLEL
+from detector_grpc.cli.marked import absent_pictures, without_pictures, without_unknown
 from detector_grpc.cli.numbers import Finite
 from detector_grpc.cli.progress import progress_bar
 from detector_grpc.cli.scores import show
@@ -21,22 +22,22 @@ from detector_grpc.cli.served import ServedTarget
 from detector_grpc.cli.version import MAX_PIXELS
 from detector_grpc.client import Detector
 from detector_grpc.coco import read_annotations
-from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid, listed
+from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid
 from detector_grpc.evaluation.judge import judge
 from detector_grpc.evaluation.plots import EXTRA, save_plots
 from detector_grpc.evaluation.reference import import_pycocotools
-from detector_grpc.evaluation.report import Setting, Skipped
+from detector_grpc.evaluation.report import LOWEST_CONFIDENCE, MOST_BOXES, Setting, Skipped
 from detector_grpc.evaluation.target import OfflineTarget, look_at_all
 from detector_grpc.figures import import_figure
 from detector_grpc.serving import repository
 from detector_grpc.serving.cpu import cpu_limit
 from detector_grpc.serving.options import MAX_DETECTIONS, RequestedOptions
-from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile, OnnxSession
+from detector_grpc.serving.providers import opening
+from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from detector_grpc.coco import Annotations
     from detector_grpc.evaluation.report import Report
     from detector_grpc.evaluation.target import Run, Target
 
@@ -51,11 +52,17 @@ STDOUT = Path("-")
 @click.option(
     "--images", type=click.Path(path_type=Path), show_default="images beside them", help="Folder of their pictures."
 )
-@click.option("--confidence", type=Finite(0, 1), default=0.001, show_default=True, help="Lowest confidence.")
+@click.option(
+    "--confidence", type=Finite(0, 1), default=LOWEST_CONFIDENCE, show_default=True, help="Lowest confidence."
+)
 @click.option("--iou", type=Finite(0, 1), show_default="the version's", help="Highest overlap of two boxes.")
 @click.option("--multi-label/--single-label", default=True, show_default=True, help="Classes that one box may have.")
 @click.option(
-    "--max-detections", type=click.IntRange(1, MAX_DETECTIONS), default=100, show_default=True, help="Most boxes."
+    "--max-detections",
+    type=click.IntRange(1, MAX_DETECTIONS),
+    default=MOST_BOXES,
+    show_default=True,
+    help="Most boxes.",
 )
 @click.option(
     "--workers",
@@ -113,18 +120,18 @@ def evaluate(
     )
     marked = read_annotations(file)
     folder = images or file.parent / "images"
-    missing = {key: "missing" for key, name in marked.pictures.items() if not (folder / name).is_file()}
-    there = _without_pictures(marked, missing, folder, skip=skip_missing)
+    missing = absent_pictures(marked, folder)
+    there = without_pictures(marked, missing, folder, skip=skip_missing)
     with ExitStack() as stack:
         if connection is None:
             targets = _open_here(names, provider, options)
         else:
             targets = _open_there(names, connection, options, stack)
-        known = _without_unknown(there, targets, skip=skip_unknown)
+        known = without_unknown(there, targets, skip=skip_unknown)
         pictures = {key: folder / name for key, name in known.pictures.items()}
         runs = [_look(target, pictures, workers) for target in targets]
     refused = {key: reason for run in runs for key, reason in run.refused.items()}
-    judged = _without_pictures(known, refused, folder, skip=skip_missing)
+    judged = without_pictures(known, refused, folder, skip=skip_missing)
     skipped = Skipped(
         {marked.pictures[key]: reason for key, reason in {**missing, **refused}.items()},
         {name: marked.counts()[name] for name in marked.categories if name not in judged.categories},
@@ -135,47 +142,6 @@ def evaluate(
     _tell(report, json_file, plotted)
 
 
-def _without_pictures(
-    annotations: Annotations, unusable: Mapping[int, str], folder: Path, *, skip: bool
-) -> Annotations:
-    """The annotations of all other pictures; why a picture is unusable is said by its id."""
-    if unusable and not skip:
-        named = listed(f"{annotations.pictures[key]} ({reason})" for key, reason in unusable.items())
-        numbers = f"{len(unusable)} of {len(annotations.pictures)} pictures in {folder}"
-        raise SetupInvalid([f"{numbers} cannot be used: {named} (--skip-missing goes on without them)"])
-    return _only(annotations, annotations.pictures.keys() - unusable.keys(), annotations.categories)
-
-
-def _without_unknown(annotations: Annotations, targets: Sequence[Target], *, skip: bool) -> Annotations:
-    """The annotations of the categories that all targets know, by name."""
-    counts = annotations.counts()
-    faults = []
-    for target in targets:
-        unknown = [name for name in annotations.categories if name not in target.class_names]
-        if len(unknown) == len(annotations.categories):
-            faults.append(
-                f"{target.name} knows none of the categories: they are {listed(annotations.categories)}, its classes "
-                f"{listed(target.class_names)}"
-            )
-        elif not skip and (marked := [f"{name} ({counts[name]})" for name in unknown if counts[name]]):
-            faults.append(
-                f"{target.name} does not know all categories of which objects are marked: it lacks {listed(marked)} "
-                "(--skip-unknown goes on without them)"
-            )
-    if faults:
-        raise SetupInvalid(faults)
-    known = set(annotations.categories).intersection(*(target.class_names for target in targets))
-    return _only(annotations, annotations.pictures, known)
-
-
-def _only(annotations: Annotations, pictures: Collection[int], categories: Collection[str]) -> Annotations:
-    kept = annotations.only(pictures, categories)
-    if not kept.counts():
-        numbers = f"{len(kept.pictures)} pictures and {len(kept.categories)} categories"
-        raise SetupInvalid([f"there is nothing to find: no object is marked in the {numbers} that can be used"])
-    return kept
-
-
 def _open_here(names: Sequence[str], provider: str, options: RequestedOptions) -> list[Target]:
     """Opens versions in this process."""
     cv2.setNumThreads(1)  # as in a server: pictures run beside each other, each on one thread
@@ -184,7 +150,7 @@ def _open_here(names: Sequence[str], provider: str, options: RequestedOptions) -
     sources = [repository.at(Path(name)) for name in names]
     short = ["/".join(filter(None, (source.model, source.version))) for source in sources]
     titles = short if len(set(short)) == len(short) else names
-    open_file = partial(OnnxFile, open_session=partial(OnnxSession, provider=provider))
+    open_file = partial(OnnxFile, open_session=opening(provider))
     try:
         return [
             OfflineTarget(title, source, open_file, MAX_PIXELS, options)

@@ -42,7 +42,7 @@ def inspect(source: VersionSource, open_file: Callable[[Path], ModelFile], *, as
     if not as_json and not as_manifest:
         Console().print(_file(source, file.signature))
     spec = resolve(read_manifest(source.manifest_path), file)
-    pipeline = Pipeline(spec, file.taking(spec.input), MAX_PIXELS)
+    pipeline = Pipeline(spec, file.taking(spec.input, bf16=spec.bf16), MAX_PIXELS)
     golden.check(source.golden_path, pipeline)
     if as_manifest:
         click.echo(yaml.safe_dump(spec.as_manifest(), sort_keys=False, allow_unicode=True), nl=False)

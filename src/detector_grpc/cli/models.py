@@ -33,6 +33,7 @@ _DIGEST_DIGITS = 8  # with more, the table would not fit into 80 columns
         "unload": Lazy("orders:unload", "Have server processes free a version."),
         "inspect": Lazy("inspect:inspect", "Say how a model file would be served, and why."),
         "evaluate": Lazy("evaluate:evaluate", "Compare what models find with what people have marked."),
+        "optimize": Lazy("optimize:optimize", "Make a version smaller or faster, and say what that costs."),
         "bless": Lazy("bless:bless", "Make what a version finds now what it must always find."),
     },
 )

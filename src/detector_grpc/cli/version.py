@@ -11,7 +11,8 @@ import click
 
 from detector_grpc.errors import ModelInvalid
 from detector_grpc.serving import repository
-from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile, OnnxSession
+from detector_grpc.serving.providers import opening
+from detector_grpc.serving.session import CPU_PROVIDER, OnnxFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ def with_version(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--provider", default=CPU_PROVIDER, show_default=True, help="ONNX Runtime execution provider.")
     @functools.wraps(command)
     def run(*, version: Path, provider: str, **arguments: object) -> None:
-        open_file = partial(OnnxFile, open_session=partial(OnnxSession, provider=provider))
+        open_file = partial(OnnxFile, open_session=opening(provider))
         try:
             command(repository.at(version), open_file, **arguments)
         except ModelInvalid as error:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from detector_grpc.evaluation.thresholds import OperatingPoint
 
 
+# What counts in COCO's numbers: lowest confidence, and most boxes in a picture.
+LOWEST_CONFIDENCE, MOST_BOXES = 0.001, 100
+
 # COCO's summary, in the order of pycocotools.
 METRICS = (
     "mAP50-95",

@@ -47,7 +47,7 @@ class _Step(NamedTuple):
     operand: NDArray[np.generic] | None = None
 
 
-def fold(file: bytes, image: str, numbers: TensorFormat, hw: tuple[int, int]) -> bytes:
+def fold(file: bytes, image: str, numbers: TensorFormat, hw: tuple[int, int], pictures: str = PICTURES) -> bytes:
     """Has a model take pictures.
 
     Where nothing but convolutions sees the image, their weights take over scale and colour order. They could not take
@@ -58,22 +58,23 @@ def fold(file: bytes, image: str, numbers: TensorFormat, hw: tuple[int, int]) ->
         image: Name of its image input.
         numbers: What that takes.
         hw: Size of the pictures, px.
+        pictures: Name of the input that takes its place. A file that was folded under another name can be folded again.
 
     Returns:
-        The same model with the input PICTURES, uint8 (N, *hw, 3), RGB, in the place of `image`; N as in the file, fixed
-        or open.
+        The same model with the input `pictures`, uint8 (N, *hw, 3), RGB, in the place of `image`; N as in the file,
+        fixed or open.
     """
     model = Model.FromString(file)
     graph = model.graph
     convolutions = _convolutions(graph, image, numbers)
     kernels = {each.name: each for each in graph.initializer}
-    constants, nodes, given = [], [], PICTURES
+    constants, nodes, given = [], [], pictures
     for number, node in enumerate(convolutions):
         kernel = _taking_over(kernels[node.input[1]], numbers)
-        node.input[1] = f"{PICTURES}.kernel.{number}"
+        node.input[1] = f"{pictures}.kernel.{number}"
         constants.append(_constant(node.input[1], kernel))
     for number, step in enumerate(_steps(numbers, is_taken_over=bool(convolutions))):
-        node = Node(op_type=step.operator, input=[given], output=[f"{PICTURES}.{number}"])
+        node = Node(op_type=step.operator, input=[given], output=[f"{pictures}.{number}"])
         (given,) = node.output
         if step.attribute is not None:
             node.attribute.append(step.attribute)
@@ -85,7 +86,7 @@ def fold(file: bytes, image: str, numbers: TensorFormat, hw: tuple[int, int]) ->
     for node in reversed([*constants, *nodes]):
         graph.node.insert(0, node)
     (old,) = (each for each in graph.input if each.name == image)
-    old.CopyFrom(_pictures(old, hw))
+    old.CopyFrom(_pictures(pictures, old, hw))
     folded: bytes = model.SerializeToString()
     return folded
 
@@ -180,8 +181,8 @@ def _constant(name: str, value: NDArray[np.generic]) -> Node:
     return Node(op_type="Constant", output=[name], attribute=[attribute])
 
 
-def _pictures(image: Value, hw: tuple[int, int]) -> Value:
-    """The input that takes the place of `image`."""
+def _pictures(name: str, image: Value, hw: tuple[int, int]) -> Value:
+    """The input of this name that takes the place of `image`."""
     batch, *_ = image.type.tensor_type.shape.dim
     shape = Shape(dim=[batch, *(Shape.Dimension(dim_value=size) for size in (*hw, CHANNELS))])
-    return Value(name=PICTURES, type=Type(tensor_type=Type.Tensor(elem_type=Tensor.UINT8, shape=shape)))
+    return Value(name=name, type=Type(tensor_type=Type.Tensor(elem_type=Tensor.UINT8, shape=shape)))

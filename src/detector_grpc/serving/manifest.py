@@ -62,6 +62,30 @@ class ManifestOptions(BaseModel):
     max_detections: Annotated[int, Field(ge=1, le=MAX_DETECTIONS)] | None = None
 
 
+class Measured(BaseModel):
+    """What `models optimize` measured of the model file that it wrote.
+
+    Attributes:
+        form: What it made of the original.
+        digest: Of the model file, "sha256:" and 64 hexadecimal digits.
+        original: The same of the file that it was made of.
+        pictures: On how many marked ones accuracy was measured.
+        map50_95: Mean average precision of the file, COCO's. Range [0, 1].
+        original_map50_95: That of the original.
+        max_drop: By how much the former was allowed to be less, in hundredths.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    form: str
+    digest: str
+    original: str
+    pictures: Annotated[int, Field(ge=1)]
+    map50_95: Probability
+    original_map50_95: Probability
+    max_drop: Finite
+
+
 class Manifest(BaseModel):
     """A `manifest.yaml`.
 
@@ -72,6 +96,7 @@ class Manifest(BaseModel):
         outputs: Names of the outputs to look at; all if unset.
         input: How the model was trained to see pictures.
         options: The version's operating point.
+        measured: What the version was made of, and what that cost.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,6 +107,7 @@ class Manifest(BaseModel):
     outputs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     input: ManifestInput = ManifestInput()
     options: ManifestOptions = ManifestOptions()
+    measured: Measured | None = None
 
 
 def read_manifest(path: Path) -> Manifest:

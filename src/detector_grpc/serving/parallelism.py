@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from detector_grpc.errors import ModelInvalid
 from detector_grpc.serving.cpu import WORK, is_batch_thread, stand_back
-from detector_grpc.serving.session import CPU_PROVIDER, OnnxSession, optimise
+from detector_grpc.serving.session import OnnxSession, optimise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from detector_grpc.serving.session import Model
+    from detector_grpc.serving.session import Model, Session
 
 
 log = logging.getLogger(__name__)
@@ -57,39 +57,7 @@ class Parallelism:
                 self._places.release()
 
 
-class AdaptiveSession:
-    """A model on the CPU, with as many threads for each run as are worth it; see Session.
-
-    The number of threads belongs to a session of ONNX Runtime, so there are two. Their weights are in memory once.
-
-    Args:
-        model: The model.
-        parallelism: Decides which runs are wide.
-
-    Raises:
-        ModelInvalid: As OnnxSession.
-    """
-
-    provider = CPU_PROVIDER
-
-    def __init__(self, model: Model, parallelism: Parallelism) -> None:
-        self._parallelism = parallelism
-        # The threads that ONNX Runtime makes stand back as far as the one that it makes them on.
-        with ThreadPoolExecutor(1, initializer=stand_back, initargs=(WORK,)) as like_a_worker:
-            self._narrow, self._wide = like_a_worker.submit(_open_sharing, model, (1, parallelism.threads)).result()
-
-    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
-        """See Session."""
-        with self._parallelism.place() as wide:
-            return (self._wide if wide else self._narrow).run(feeds, outputs)
-
-    def close(self) -> None:
-        """See Session."""
-        self._narrow.close()
-        self._wide.close()
-
-
-def _open_sharing(model: Model, threads: Sequence[int]) -> list[OnnxSession]:
+def open_sharing(model: Model, threads: Sequence[int]) -> Sequence[Session]:
     """Sessions with these numbers of threads, which have the same weights in memory.
 
     ONNX Runtime maps weights that lie in a file of their own into memory, and does not copy them; the mappings of one
@@ -104,3 +72,42 @@ def _open_sharing(model: Model, threads: Sequence[int]) -> list[OnnxSession]:
         sessions = [OnnxSession(model, intra_op_threads=each) for each in threads]  # tells if it is the model's fault
         log.warning("weights are in memory more than once: no temporary file", extra={"cause": str(error)})
         return sessions
+
+
+class AdaptiveSession:
+    """A model on the CPU, with as many threads for each run as are worth it; see Session.
+
+    The number of threads belongs to a session, so there are two.
+
+    Args:
+        model: The model.
+        parallelism: Decides which runs are wide.
+        open_pair: Opens the model twice, with these numbers of threads for a run. By default in ONNX Runtime, with the
+            weights in memory once.
+
+    Raises:
+        ModelInvalid: It cannot be opened.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        parallelism: Parallelism,
+        open_pair: Callable[[Model, Sequence[int]], Sequence[Session]] = open_sharing,
+    ) -> None:
+        self._parallelism = parallelism
+        # The threads that a runtime makes stand back as far as the one that it makes them on.
+        with ThreadPoolExecutor(1, initializer=stand_back, initargs=(WORK,)) as like_a_worker:
+            opened = like_a_worker.submit(open_pair, model, (1, parallelism.threads))
+            self._narrow, self._wide = opened.result()
+        self.provider = self._narrow.provider
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """See Session."""
+        with self._parallelism.place() as wide:
+            return (self._wide if wide else self._narrow).run(feeds, outputs)
+
+    def close(self) -> None:
+        """See Session."""
+        self._narrow.close()
+        self._wide.close()

@@ -204,4 +204,6 @@ def read_version(
             spec = resolve(manifest, file)
         except ModelInvalid as error:
             raise ModelInvalid(f"{source.path}: {error.message}") from error
-    return LoadedModel(spec, file.signature, Pipeline(spec, file.taking(spec.input), max_pixels, measures))
+    return LoadedModel(
+        spec, file.signature, Pipeline(spec, file.taking(spec.input, bf16=spec.bf16), max_pixels, measures)
+    )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 GPU_PROVIDERS = (CUDA, TENSORRT)
+OPENVINO = "OpenVINOExecutionProvider"
 
 NOT_INSTALLED = (
     "ONNX Runtime is not installed: `pip install 'detector-grpc[cpu]'`, or with an NVIDIA GPU "
@@ -114,8 +115,12 @@ class ModelFile(Protocol):
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """As Session.run."""
 
-    def taking(self, image: ImageInput) -> Session:
+    def taking(self, image: ImageInput, *, bf16: bool = False) -> Session:
         """Opens the model for calls, to be fed by `image`; to be closed on its own.
+
+        Args:
+            image: The way from pixels to the model's inputs.
+            bf16: Whether it may be computed in bfloat16, where that is faster.
 
         Raises:
             ModelInvalid: It cannot be run as the settings say.
@@ -131,10 +136,12 @@ class Model(NamedTuple):
     Attributes:
         path: Where it comes from; weights that are not in `content` lie beside that.
         content: An ONNX file.
+        bf16: Whether it may be computed in bfloat16, where that is faster.
     """
 
     path: Path
     content: bytes
+    bf16: bool = False
 
 
 def import_onnxruntime() -> Any:  # noqa: ANN401 - a module without types
@@ -258,10 +265,10 @@ class OnnxFile:
         """See ModelFile."""
         return self._session.run(feeds, outputs)
 
-    def taking(self, image: ImageInput) -> Session:
+    def taking(self, image: ImageInput, *, bf16: bool = False) -> Session:
         """See ModelFile."""
-        path, content = self._model
-        return self._open_session(Model(path, graph.fold(content, image.name, image.tensor_format, image.hw)))
+        content = graph.fold(self._model.content, image.name, image.tensor_format, image.hw)
+        return self._open_session(Model(self._model.path, content, bf16))
 
     def close(self) -> None:
         """See ModelFile."""

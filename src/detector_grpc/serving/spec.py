@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
     from detector_grpc.serving.inputs import Slot
     from detector_grpc.serving.manifest import Manifest
-    from detector_grpc.serving.session import ModelFile
+    from detector_grpc.serving.session import ModelFile, Signature
     from detector_grpc.vision.heads import HeadName
     from detector_grpc.vision.letterbox import Resize
 
 T = TypeVar("T")
 
 MANIFEST = "manifest.yaml"
+
+# The form of versions that may be computed in bfloat16.
+BF16 = "bf16"
 
 # Megvii's YOLOX takes what OpenCV reads; detectors with queries see the whole input.
 _TRAINED: dict[HeadName, Trained] = {
@@ -49,6 +52,7 @@ class ModelSpec:
         input: How a picture becomes what the model takes.
         layout: What its outputs mean.
         options: What is used where a caller leaves an option unset.
+        bf16: Whether it was measured to be accurate enough when it is computed in bfloat16.
         reasons: What each conclusion was drawn from, by key of `as_manifest`, sections and keys joined by a dot.
     """
 
@@ -56,6 +60,7 @@ class ModelSpec:
     input: ImageInput
     layout: Layout
     options: DetectOptions
+    bf16: bool = False
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def as_manifest(self) -> dict[str, Any]:
@@ -104,6 +109,7 @@ def resolve(manifest: Manifest, file: ModelFile) -> ModelSpec:
         input=_image_input(manifest, slot, layout, signature.metadata, reasons),
         layout=layout,
         options=_options(manifest, names),
+        bf16=_is_for_bf16(manifest, signature),
         reasons=reasons,
     )
 
@@ -182,6 +188,17 @@ def _options(manifest: Manifest, names: tuple[str, ...]) -> DetectOptions:
     if unknown:
         raise ModelInvalid(f"class_confidence_thresholds names classes that the model does not have: {unknown}")
     return DetectOptions(**manifest.options.model_dump(exclude_none=True))
+
+
+def _is_for_bf16(manifest: Manifest, signature: Signature) -> bool:
+    measured = manifest.measured
+    if measured is None:
+        return False
+    if measured.digest != signature.digest:
+        raise ModelInvalid(
+            f"`measured` in {MANIFEST} is about another file, {measured.digest}: measure this one, or take it out"
+        )
+    return measured.form == BF16
 
 
 def _given_names(manifest: Manifest, metadata: Mapping[str, str]) -> tuple[tuple[str, ...] | None, str]:

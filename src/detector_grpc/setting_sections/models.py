@@ -47,7 +47,10 @@ class RuntimeSettings(Section):
     """What models run on."""
 
     provider: str = Field(
-        "CPUExecutionProvider", min_length=1, description="ONNX Runtime execution provider that must run the models."
+        "CPUExecutionProvider",
+        min_length=1,
+        description="ONNX Runtime execution provider that must run the models; `OpenVINOExecutionProvider` is OpenVINO "
+        "itself.",
     )
     workers: int = Field(
         0,
