@@ -100,7 +100,7 @@ sizes = st.one_of(st.integers(0, 12), st.sampled_from([NUMBER, 3 * NUMBER, 84, 3
 any_outputs = st.lists(st.tuples(st.lists(sizes, max_size=4).map(lambda rest: (1, *rest)), st.booleans()), max_size=5)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(any_outputs, st.none() | st.integers(1, 12), st.none() | st.sampled_from(get_args(HeadName)))
 def test_outputs_of_any_shape_are_refused_or_read_by_the_head_that_was_found(
     shapes_and_kinds: list[tuple[tuple[int, ...], bool]], names: int | None, head: HeadName | None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,12 +33,15 @@ pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the photos and models
 
 
 def served(client: Client, folder: Path, pictures: dict[int, str], **chosen: object) -> dict[int, list[Found]]:
-    def found(name: str) -> list[Found]:
-        request = encoded_request((folder / "images" / name).read_bytes(), **chosen)
-        return [Found.of(detection) for detection in client.detect(request).detections]
-
-    with ThreadPoolExecutor(2) as callers:
-        return dict(zip(pictures, callers.map(found, pictures.values()), strict=True))
+    return {
+        picture: [
+            Found.of(detection)
+            for detection in client.detect(
+                encoded_request((folder / "images" / name).read_bytes(), **chosen)
+            ).detections
+        ]
+        for picture, name in pictures.items()
+    }
 
 
 @pytest.mark.parametrize(("version", "reference"), [("v1", 0.977), ("v2", 0.964)])

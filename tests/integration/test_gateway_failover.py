@@ -1,7 +1,9 @@
-"""Another version answers in place of one that no server has ready only where it was asked to."""
+"""Another server answers in place of one that has died, and another version only where it was asked to."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,30 @@ if TYPE_CHECKING:
 
 PICTURE = png(np.zeros((64, 64, 3), np.uint8))
 REQUEST = encoded_request(PICTURE)
+
+# A server that says how unsure it was, as all do before they answer REST, and is killed before the rest of the answer.
+DIES_AFTER_ITS_FIRST_WORDS = """
+import os, signal, time
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+def predict(request, context):
+    context.send_initial_metadata((("x-detector-uncertainty", "0.5"),))
+    time.sleep(0.5)  # until they are on their way
+    os.kill(os.getpid(), signal.SIGKILL)
+
+server = grpc.server(ThreadPoolExecutor())
+healthy = health.HealthServicer()
+for name in ("", "models/tiny/versions/v1", "models/tiny/versions/v2"):
+    healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+handlers = {"Predict": grpc.unary_unary_rpc_method_handler(predict)}
+server.add_registered_method_handlers("detector.v1.DetectorService", handlers)
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+server.wait_for_termination()
+"""
 
 
 @contextmanager
@@ -95,3 +121,18 @@ def test_without_the_setting_no_other_version_answers(tmp_path: Path) -> None:
 
     assert errors <= {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE}
     assert later is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_call_of_rest_whose_server_dies_after_its_first_words_is_made_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DIES_AFTER_ITS_FIRST_WORDS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as dying:
+        try:
+            address = f"127.0.0.1:{int(dying.stdout.readline())}"
+            with running_gateway(tmp_path, others=[address]) as gateway, closing(Rest(gateway.address)) as rest:
+                statuses = []
+                while dying.poll() is None:
+                    statuses.append(rest("POST", "/predict", PICTURE, "image/png").status)
+        finally:
+            dying.kill()
+
+    assert set(statuses) == {200}

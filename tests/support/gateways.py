@@ -157,6 +157,7 @@ def running_gateway(
     servers: int = 1,
     plan: Mapping[str, Any] = MappingProxyType({}),
     *,
+    others: Sequence[str] = (),
     http: bool = False,
     healthy: bool = True,
     **settings: object,
@@ -167,6 +168,7 @@ def running_gateway(
         folder: For the models and its state.
         servers: Number of server processes.
         plan: Fields of the gateway's plan.
+        others: `host:port` of servers that run already.
         http: Whether its HTTP process runs, too.
         healthy: Whether Envoy is to find all servers healthy.
         settings: Of the servers, as `server_process` has them; `repository` for other models.
@@ -180,13 +182,13 @@ def running_gateway(
         if http:
             pages = stack.enter_context(gateway_http(processes, gateway_state=folder / "state"))
             plan = {"http": f"127.0.0.1:{pages.port}", **plan}
-        state.prepare(plan_for([server.address for server in processes], **plan))
+        state.prepare(plan_for([*others, *(server.address for server in processes)], **plan))
         envoy = EnvoyProcess(state)
         stack.callback(envoy.close)
         admin = _admin(state, envoy)
         gateway = Gateway(admin.listener(), admin, state, processes, envoy, settings)
         if healthy:
-            gateway.wait_until_healthy(servers)
+            gateway.wait_until_healthy(len(others) + servers)
         yield gateway
 
 
