@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -222,3 +223,92 @@ def test_broken_labels_are_refused_with_their_file(
     with pytest.raises(SetupInvalid, match=message) as caught:
         import_labels(sink, sidecars, FORMATS[name], folder, lambda: None)
     assert file.name in str(caught.value)
+
+
+NESTED = "".join(f"n{level}: &n{level} [{', '.join([f'*n{level - 1}'] * 9)}]\n" for level in range(1, 12))
+HOSTILE = {
+    "coco": ("annotations.json", "[" * 10_000, "recursion limit"),
+    "yolo": ("data.yaml", f"n0: &n0 [x, x]\n{NESTED}names: [*n11]\n", "the name of class 0 is no text"),
+    "voc": (
+        "Annotations/*.xml",
+        '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaaaaaaaaaaaa">'
+        + "".join(f'<!ENTITY {one} "{f"&{before};" * 20}">' for before, one in itertools.pairwise("abcdefghij"))
+        + "]><annotation><object><name>&j;</name></object></annotation>",
+        "limit on input amplification",
+    ),
+    "label-studio": ("tasks.json", '[{"data": {"image": "' + "x" * 32 + "é", "invalid json: eof"),
+    "cvat": ("annotations.xml", '<?xml version="1.0" encoding="utf-7"?><annotations/>', "is no XML"),
+}
+
+
+@EVERY_FORMAT
+def test_files_that_explode_or_cannot_be_decoded_are_refused(
+    name: str, sink: Sink, sidecars: list[Sidecar], tmp_path: Path
+) -> None:
+    folder = exported(sink, sidecars, name, tmp_path / "out")
+    pattern, content, message = HOSTILE[name]
+    min(folder.glob(pattern)).write_text(content, encoding="utf-8")
+    with pytest.raises(SetupInvalid, match=message):
+        import_labels(sink, sidecars, FORMATS[name], folder, lambda: None)
+
+
+@pytest.mark.parametrize("names", ["[" * 5000, "{²: car}", "car", "{'" + "9" * 5000 + "': car}"])
+def test_names_of_classes_that_are_none_are_refused(
+    names: str, sink: Sink, sidecars: list[Sidecar], tmp_path: Path
+) -> None:
+    (tmp_path / "data.yaml").write_text(f"names: {names}\n", encoding="utf-8")
+    with pytest.raises(SetupInvalid, match=r"data\.yaml"):
+        import_labels(sink, sidecars, FORMATS["yolo"], tmp_path, lambda: None)
+
+
+def test_a_class_that_xml_cannot_hold_is_refused_where_it_would_be_written(sink: Sink, tmp_path: Path) -> None:
+    (sidecar,) = kept(sink, seen(png(noise(64, 48)), labels=(Label(class_name="a\x00b", bbox=(1, 2, 3, 4)),)))
+    with pytest.raises(SetupInvalid, match=r"'a\\x00b' cannot be written as XML"):
+        exported(sink, [sidecar], "voc", tmp_path / "voc")
+    folder = exported(sink, [sidecar], "coco", tmp_path / "coco")
+    assert import_labels(sink, [sidecar], FORMATS["coco"], folder, lambda: None) == (0, 1)
+
+
+def imported(sink: Sink, sidecar: Sidecar, name: str, path: Path) -> list[tuple[float, ...]]:
+    import_labels(sink, [sidecar], FORMATS[name], path, lambda: None)
+    return [label.bbox for label in Sidecar.from_json(sink.get(sidecar.keys.sidecar)).labels or ()]
+
+
+def test_of_a_box_that_was_turned_the_upright_one_around_it_counts(
+    sink: Sink, sidecars: list[Sidecar], tmp_path: Path
+) -> None:
+    file = stem(sidecars[0]) + ".jpg"
+    # CVAT turns about the centre, Label Studio about the first corner, both clockwise.
+    box = '<box label="car" rotation="90.00" xtl="10" ytl="10" xbr="30" ybr="20"/>'
+    (tmp_path / "cvat.xml").write_text(f'<annotations><image name="{file}">{box}</image></annotations>')
+    assert imported(sink, sidecars[0], "cvat", tmp_path / "cvat.xml") == [(15.0, 5.0, 25.0, 25.0)]
+    value = {"x": 50, "y": 50, "width": 25, "height": 12.5, "rotation": 90, "rectanglelabels": ["car"]}
+    region = {"type": "rectanglelabels", "value": value}
+    tasks = [{"data": {"image": file}, "annotations": [{"result": [region]}]}]
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
+    assert imported(sink, sidecars[0], "label-studio", tmp_path / "tasks.json") == [(26.0, 24.0, 32.0, 40.0)]
+
+
+@pytest.mark.parametrize(
+    ("line", "box"),
+    [
+        ("0 0.5 0.5 0.25 0.5", (24.0, 12.0, 40.0, 36.0)),
+        ("0 0.5 0.5 0.25 0.5 0.9", (24.0, 12.0, 40.0, 36.0)),
+        ("0 0.25 0.5 0.5 0.25 0.75 1", (16.0, 12.0, 48.0, 48.0)),
+    ],
+)
+def test_lines_of_yolo_are_boxes_with_or_without_a_confidence_or_outlines(
+    line: str, box: tuple[float, ...], sink: Sink, sidecars: list[Sidecar], tmp_path: Path
+) -> None:
+    (tmp_path / "data.yaml").write_text("names: [car]")
+    (tmp_path / f"{stem(sidecars[0])}.txt").write_text(line)
+    assert imported(sink, sidecars[0], "yolo", tmp_path) == [box]
+    (tmp_path / f"{stem(sidecars[0])}.txt").write_text("0 0.25 0.5 0.5 0.25 0.75 1 1")
+    with pytest.raises(SetupInvalid, match="line 1: the outline has 4 numbers across and 3 down"):
+        imported(sink, sidecars[0], "yolo", tmp_path)
+
+
+def test_one_file_where_a_folder_is_expected_is_told(sink: Sink, sidecars: list[Sidecar], tmp_path: Path) -> None:
+    folder = exported(sink, sidecars, "voc", tmp_path / "out")
+    with pytest.raises(SetupInvalid, match="is no folder; give the one with the files of labels"):
+        import_labels(sink, sidecars, FORMATS["voc"], min(folder.rglob("*.xml")), lambda: None)

@@ -13,7 +13,7 @@ from detector_grpc.capture.metrics import CAPTURED, OUTCOMES, CaptureMetrics
 from detector_grpc.capture.spool import Spool, SpoolLimits
 from detector_grpc.gateway.metrics import SUMMED_GAUGES
 
-RULES = Path(__file__).parents[3] / "monitoring" / "active_learning_alerts.yaml"
+RULES = Path(__file__).parents[3] / "monitoring" / "rules" / "active_learning.yaml"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from typing import TYPE_CHECKING
 
 import cv2
@@ -154,6 +155,14 @@ def test_a_sample_that_is_not_taken_keeps_no_other_from_being_brought(sink: Fold
     assert done.exit_code == 1
     told = json.loads(done.stdout)
     assert (told["uploaded"], told["failed"], told["with_servers"]) == (2, 1, 0)
+
+
+@pytest.mark.usefixtures("sidecars")
+def test_what_a_tool_has_packed_is_to_be_unpacked(sink: FolderSink, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "labels.zip", "w") as packed:
+        packed.writestr("annotations.xml", "<annotations/>")
+    done = samples(sink, "import", tmp_path / "labels.zip", "--format", "cvat")
+    assert "is a ZIP file; unpack it" in done.stderr
 
 
 def test_where_there_are_no_samples_it_says_so(sink: FolderSink, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 V1 = Watched("coco", "v1")
-RULES = Path(__file__).parents[3] / "monitoring" / "drift_alerts.yaml"
+RULES = Path(__file__).parents[3] / "monitoring" / "rules" / "drift.yaml"
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+from xml.etree.ElementTree import Element, SubElement
 
-from detector_grpc.capture.formats.dataset import Dataset, Sizes, key_of, label, number
-from detector_grpc.capture.formats.xml import read_xml
+from detector_grpc.capture.formats.dataset import Dataset, Sizes, enclosing, key_of, label, number
+from detector_grpc.capture.formats.xml import read_xml, write_xml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +44,7 @@ def write(dataset: Dataset, folder: Path) -> None:
             edges = {name: str(edge) for name, edge in zip(_EDGES, each.bbox, strict=True)}
             said = {"label": each.class_name, "source": source, "occluded": "0", **edges, "z_order": "0"}
             SubElement(image, "box", said)
-    indent(root)
-    ElementTree(root).write(folder / FILE, encoding="utf-8", xml_declaration=True)
+    write_xml(root, folder / FILE)
 
 
 def read(path: Path, sizes: Sizes) -> dict[str, tuple[Label, ...]]:
@@ -65,4 +64,6 @@ def read(path: Path, sizes: Sizes) -> dict[str, tuple[Label, ...]]:
 
 def _label(where: str, box: Element) -> Label:
     x_min, y_min, x_max, y_max = (number(f"{where}, {name}", box.get(name)) for name in _EDGES)
-    return label(where, box.get("label", ""), (x_min, y_min, x_max, y_max))
+    turned = number(f"{where}, rotation", box.get("rotation", 0))
+    centre = (x_min + x_max) / 2, (y_min + y_max) / 2
+    return label(where, box.get("label", ""), enclosing((x_min, y_min, x_max, y_max), turned, centre))

@@ -14,11 +14,15 @@ from detector_grpc.errors import SetupInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from detector_grpc.capture.sample import Bbox
 
 # Coordinates are multiples of 1/1000 px, of which decimals and shares of a side can be read back exactly.
 BOX_DIGITS = 3
+
+# Of the name of a class; what is longer is none.
+_MOST_LETTERS = 1000
 
 # The name that the file of a sample has, which tools leave as it is, or put something before.
 _NAME = re.compile(r"(?:^|.*[^0-9a-f])([0-9a-f]{32})$")
@@ -87,6 +91,30 @@ def key_of(file: str) -> str:
     return found[1] if found else ""
 
 
+def files_below(folder: Path, suffix: str) -> list[Path]:
+    """Files with a suffix, wherever below a folder, in the order of their names.
+
+    Raises:
+        SetupInvalid: It is no folder.
+    """
+    if not folder.is_dir():
+        raise SetupInvalid([f"{folder} is no folder; give the one with the files of labels"])
+    return [file for file in sorted(folder.rglob(f"*{suffix}")) if file.is_file()]
+
+
+def enclosing(xyxy: Bbox, degrees: float, centre: tuple[float, float]) -> Bbox:
+    """The smallest upright box around one that is turned clockwise about a point, as labelling tools turn them."""
+    if degrees == 0 or not all(map(math.isfinite, (degrees, *xyxy))):
+        return xyxy
+    x_min, y_min, x_max, y_max = xyxy
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x_0, y_0 = centre
+    corners = [(x - x_0, y - y_0) for x in (x_min, x_max) for y in (y_min, y_max)]
+    x = [x_0 + across * cos - down * sin for across, down in corners]
+    y = [y_0 + across * sin + down * cos for across, down in corners]
+    return min(x), min(y), max(x), max(y)
+
+
 def label(where: str, class_name: str, xyxy: Bbox) -> Label:
     """A box that was read.
 
@@ -103,6 +131,10 @@ def label(where: str, class_name: str, xyxy: Bbox) -> Label:
         raise SetupInvalid([f"{where}: the box {', '.join(f'{edge:g}' for edge in xyxy)} is none"])
     if not class_name:
         raise SetupInvalid([f"{where}: the box has no class"])
+    if len(class_name) > _MOST_LETTERS:
+        raise SetupInvalid(
+            [f"{where}: the name of the class has {len(class_name)} letters, at most {_MOST_LETTERS} may be"]
+        )
     return Label(class_name=class_name, bbox=(x_min, y_min, x_max, y_max))
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+from xml.etree.ElementTree import Element, SubElement
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from detector_grpc.capture.formats.dataset import Dataset, LabelledPicture, Sizes, key_of, label
+from detector_grpc.capture.formats.dataset import Dataset, LabelledPicture, Sizes, enclosing, key_of, label
+from detector_grpc.capture.formats.xml import write_xml
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.validation import faults
 
@@ -37,6 +38,7 @@ class _Value(BaseModel):
     y: float
     width: float
     height: float
+    rotation: float = 0
     rectanglelabels: tuple[str]
 
 
@@ -74,8 +76,7 @@ def write(dataset: Dataset, folder: Path) -> None:
     labels = SubElement(view, "RectangleLabels", {"name": _FROM, "toName": _TO})
     for name in dataset.class_names:
         SubElement(labels, "Label", {"value": name})
-    indent(view)
-    ElementTree(view).write(folder / CONFIG_FILE, encoding="utf-8")
+    write_xml(view, folder / CONFIG_FILE)
 
 
 def read(path: Path, sizes: Sizes) -> dict[str, tuple[Label, ...]]:
@@ -145,4 +146,5 @@ def _label(where: str, value: dict[str, Any], size: tuple[int, int]) -> Label:
         raise SetupInvalid([f"{where}: {each}" for each in faults(error)[:_MOST_FAULTS]]) from error
     width, height = (side / _PERCENT for side in size)
     left, top = box.x * width, box.y * height
-    return label(where, box.rectanglelabels[0], (left, top, left + box.width * width, top + box.height * height))
+    xyxy = left, top, left + box.width * width, top + box.height * height
+    return label(where, box.rectanglelabels[0], enclosing(xyxy, box.rotation, (left, top)))

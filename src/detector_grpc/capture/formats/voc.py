@@ -7,10 +7,10 @@ right edge `xmax` 1. Fractions of pixels stay.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+from xml.etree.ElementTree import Element, SubElement
 
-from detector_grpc.capture.formats.dataset import BOX_DIGITS, Dataset, Sizes, key_of, label, number
-from detector_grpc.capture.formats.xml import read_xml
+from detector_grpc.capture.formats.dataset import BOX_DIGITS, Dataset, Sizes, files_below, key_of, label, number
+from detector_grpc.capture.formats.xml import read_xml, write_xml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,7 @@ def write(dataset: Dataset, folder: Path) -> None:
             box = SubElement(thing, "bndbox")
             for name, edge, first in zip(_EDGES, each.bbox, _FIRST, strict=True):
                 SubElement(box, name).text = f"{round(edge + first, BOX_DIGITS)}"
-        indent(root)
-        ElementTree(root).write(folder / ANNOTATIONS / f"{picture.stem}.xml", encoding="utf-8")
+        write_xml(root, folder / ANNOTATIONS / f"{picture.stem}.xml")
     (folder / SETS).mkdir(parents=True)
     names = "".join(f"{picture.stem}\n" for picture in dataset.pictures)
     (folder / SETS / "train.txt").write_text(names, encoding="utf-8")
@@ -63,7 +62,7 @@ def read(path: Path, sizes: Sizes) -> dict[str, tuple[Label, ...]]:
     """
     return {
         key_of(file.name): tuple(_label(f"{file}", thing) for thing in read_xml(file, "annotation").iter("object"))
-        for file in sorted(path.rglob("*.xml"))
+        for file in files_below(path, ".xml")
         if sizes.of(file.name)
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import click
@@ -54,6 +55,8 @@ def import_(chosen: Chosen, *, labels: Path, name: str, as_json: bool) -> None:
     LABELS is what a labelling tool has exported: a file, or a folder with one or more. Pictures are known by the names
     of their files, of which tools may change the folder.
     """
+    if zipfile.is_zipfile(labels):
+        raise click.ClickException(f"{click.format_filename(labels)} is a ZIP file; unpack it, and give what is in it")
     with progress_bar(len(chosen.sidecars)) as bar:
         task = bar.add_task("samples", total=len(chosen.sidecars))
         done = exchange.import_labels(chosen.sink, chosen.sidecars, FORMATS[name], labels, lambda: bar.advance(task))
