@@ -119,7 +119,6 @@ class Sidecar(_Part):
         reasons: Why the picture was chosen: "uncertain", and what else made it worth a label.
         options: How the detections were chosen.
         detections: What was answered, most confident first.
-        candidates: Boxes that were not answered, where they are kept, most confident first.
         redacted: Names of the classes that were made unrecognisable in it.
         labels: What a person saw in it; None where nobody has looked yet.
     """
@@ -142,7 +141,6 @@ class Sidecar(_Part):
     reasons: tuple[str, ...]
     options: Options
     detections: tuple[Box, ...]
-    candidates: tuple[Box, ...] = ()
     redacted: tuple[str, ...] = ()
     labels: tuple[Label, ...] | None = None
 
