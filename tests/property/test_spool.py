@@ -99,7 +99,7 @@ class Spools(RuleBasedStateMachine):
         for spool in self.spools:
             assert spool._own is not None
             files = {path.name: path.stat().st_size for path in spool._own.iterdir()}
-            assert files.keys() == spool._waiting.keys()
+            assert files.keys() == spool._waiting._entries.keys()
             assert spool.size_bytes == sum(files.values())
 
     def teardown(self) -> None:

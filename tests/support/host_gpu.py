@@ -72,7 +72,7 @@ def open_engines(gpu: GpuOptions, model: Model) -> list[BoundEngine]:
 
 def main() -> None:
     with (
-        mock.patch.object(configured, "check_provider"),
+        mock.patch.object(configured, "check"),
         mock.patch.object(providers, "open_engines", open_engines),
         mock.patch.object(up_app, "COMMAND", PROGRAM),
     ):

@@ -44,8 +44,8 @@ def catalogue(*, as_json: bool) -> None:
         )
     console = Console()
     console.print(table)
-    checkpoints = [name for name, entry in entries.items() if entry.needs == "convert"]
-    console.print(f"{listed(checkpoints)}: checkpoints of PyTorch, by way of `detector-grpc models convert`.")
+    checkpoints = [name for name, entry in entries.items() if entry.needs == "export"]
+    console.print(f"{listed(checkpoints)}: checkpoints of PyTorch, which have to be exported to ONNX.")
 
 
 def _digest(entry: Entry) -> str:

@@ -65,8 +65,7 @@ class Pulling:
         address = f"{self.mirror.rstrip('/')}/{entry.file}" if self.mirror else entry.url
         if entry.needs is not None:
             raise click.ClickException(
-                f"{name} is a checkpoint of PyTorch: download {address}, of which `detector-grpc models {entry.needs}` "
-                "makes a version"
+                f"{name} is a checkpoint of PyTorch: download {address}, export it to ONNX, and pull that file"
             )
         return self.at(address, catalogue().manifest(name), entry.digests, model or name, version)
 

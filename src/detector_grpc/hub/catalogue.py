@@ -50,7 +50,7 @@ class Entry(BaseModel):
     licence: Literal["MIT", "Apache-2.0"]
     url: Annotated[str, Field(pattern="^https://")]
     files: tuple[KnownFile, ...] = ()
-    needs: Literal["convert"] | None = None
+    needs: Literal["export"] | None = None
     input_hw: tuple[Side, Side]
     manifest: Manifest = Manifest()
     published: Probability | None = None
