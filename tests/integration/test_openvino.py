@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from support.calls import SERVING, connected
 from support.scenes import SCENES
-from support.servers import BUNDLED_MODELS, server_process
+from support.servers import BUNDLED_MODELS, PATIENCE_S, server_process
 
 from detector_grpc.cli import main
 from detector_grpc.client import Detector
@@ -36,6 +37,28 @@ def test_a_server_on_openvino(threads: int) -> None:
                 np.testing.assert_array_equal(found.class_id, expected.class_id)
                 np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=0.1)
                 np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-3)
+
+
+FIRST_AT_ONCE = """
+import sys, threading
+from detector_grpc.serving.openvino import import_openvino
+
+def use():
+    together.wait()
+    import_openvino().Type.f32.to_dtype()
+
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(8)
+threads = [threading.Thread(target=use) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_versions_that_are_opened_at_once_do_not_wait_for_each_other() -> None:
+    subprocess.run([sys.executable, "-c", FIRST_AT_ONCE], check=True, timeout=PATIENCE_S)
 
 
 def test_where_it_is_not_installed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

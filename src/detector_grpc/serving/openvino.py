@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from detector_grpc.errors import InferenceFailed, ModelInvalid, SetupInvalid
@@ -20,6 +21,8 @@ NOT_INSTALLED = "OpenVINO is not installed: `pip install 'detector-grpc[cpu,open
 
 _TELEMETRY = "openvino_telemetry"
 
+_one_at_a_time = threading.Lock()
+
 
 def import_openvino() -> Any:  # noqa: ANN401 - a module that is not installed everywhere
     """The installed OpenVINO, which tells nobody of its use.
@@ -29,10 +32,14 @@ def import_openvino() -> Any:  # noqa: ANN401 - a module that is not installed e
     """
     # Its import reports to its maker. Where the package that does so is absent, it goes without.
     sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type] # None: cannot be imported
-    try:
-        import openvino  # noqa: PLC0415 - installed by extra, and slow to import
-    except ImportError as error:
-        raise SetupInvalid([NOT_INSTALLED]) from error
+    with _one_at_a_time:
+        try:
+            import openvino  # noqa: PLC0415 - installed by extra, and slow to import
+        except ImportError as error:
+            raise SetupInvalid([NOT_INSTALLED]) from error
+        # The first call makes a table, and two that come at once wait for each other for good (2026.4.1): the one that
+        # makes it lets go of Python's lock meanwhile, the other holds it and waits for the table. Runs make such calls.
+        openvino.Type.f32.to_dtype()
     return openvino
 
 

@@ -29,6 +29,7 @@ NOT_INSTALLED = (
     "`pip install 'detector-grpc[gpu]'` (exactly one of the two)"
 )
 
+_NOT_FOR_CPUS = f"; {OPENVINO} runs without it (extra openvino)"
 _NOT_FOR_GPUS = "; for NVIDIA GPUs `pip uninstall onnxruntime`, then `pip install 'detector-grpc[gpu]'`"
 
 # Where weights are looked for that lie beside the model file, since that is handed over as bytes.
@@ -173,7 +174,7 @@ def check_provider(provider: str, setting: str = "") -> None:
     available = import_onnxruntime().get_available_providers()
     if provider not in available:
         named = f"{provider} ({setting})" if setting else provider
-        others = ", ".join(available) + ("" if CUDA in available else _NOT_FOR_GPUS)
+        others = ", ".join(available) + _NOT_FOR_CPUS + ("" if CUDA in available else _NOT_FOR_GPUS)
         raise SetupInvalid([f"{named} is not available in this ONNX Runtime; it has {others}"])
 
 
