@@ -120,7 +120,7 @@ def main() -> None:
     exact_sleep()
     with (
         mock.patch.object(configured, "OnnxFile", CurveFile),
-        mock.patch.object(configured, "check_provider"),
+        mock.patch.object(configured, "check"),
         mock.patch.object(providers, "open_engines", partial(curve_engines, curve)),
     ):
         cli.main(given.command)
