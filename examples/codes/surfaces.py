@@ -1,4 +1,4 @@
-"""What codes lie on or hang in front of: calm surfaces, patterns, and places full of things."""
+"""What codes lie on or hang in front of: calm surfaces, patterns, the world outside, and places full of things."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def surface(rng: np.random.Generator, side: int, *, is_busy: bool) -> NDArray[np.uint8]:
     """Return BGR uint8 [side, side, 3] without any code."""
-    image = _calm(rng, side) if rng.random() < 0.75 else _patterned(rng, side)
+    kind = rng.random()
+    image = _calm(rng, side) if kind < 0.5 else _patterned(rng, side) if kind < 0.7 else _outside(rng, side)
     if is_busy:
         _things(rng, image, int(np.exp(rng.uniform(np.log(15), np.log(150)))))
     elif rng.random() < 0.5:
@@ -50,6 +51,25 @@ def _patterned(rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
         mix = warp(mix, cv2.getPerspectiveTransform(start, end), side, side, cv2.BORDER_REFLECT)
     start_colour = random_colour(rng, 0, 1, vivid=bool(rng.random() < 0.4))
     return _mixed(mix, start_colour, np.clip(start_colour + rng.normal(0, rng.choice([0.1, 0.4]), 3), 0, 1))
+
+
+def _outside(rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
+    """Streets, gardens, shops: regions with ragged or straight edges, each with a pattern, under one light."""
+    image = _calm(rng, side)
+    light = random_colour(rng, 0.5, 1)
+    for _ in range(rng.integers(2, 9)):
+        wide, high = (int(side * each) for each in rng.uniform(0.15, 1, 2))
+        left, top = (int(rng.uniform(-0.1, 1.1) * (side - each)) for each in (wide, high))
+        start, end = random_colour(rng, 0, 1) * light, random_colour(rng, 0, 1) * light
+        drawn = _mixed(look_alike(rng, wide, high).astype(np.float32) / 255, start, end)
+        cover = np.ones((high, wide), bool)
+        if rng.random() < 0.6:
+            edge = clouds(rng, wide, high, int(rng.integers(1, 4)), int(rng.integers(1, 4)), 6, 0.6)
+            cover = edge > rng.uniform(0.2, 0.6)
+        y1, x1, y2, x2 = max(0, top), max(0, left), min(side, top + high), min(side, left + wide)
+        window = slice(y1 - top, y2 - top), slice(x1 - left, x2 - left)
+        image[y1:y2, x1:x2][cover[window]] = drawn[window][cover[window]]
+    return image
 
 
 def _mixed(mix: NDArray[np.float32], start: NDArray[Any], end: NDArray[Any]) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import wild
 from symbols import UPPER, random_text
 
 if TYPE_CHECKING:
@@ -236,16 +237,6 @@ def _logo(rng: np.random.Generator, width: int, height: int) -> NDArray[Any]:
     return image
 
 
-def _foliage(rng: np.random.Generator, width: int, height: int) -> NDArray[Any]:
-    image = np.full((height, width), 128, np.uint8)
-    for _ in range(rng.integers(30, 120)):
-        long = rng.uniform(3, max(4, width / 6))
-        place = (int(rng.integers(width)), int(rng.integers(height)))
-        axes = (int(long), max(1, int(long * rng.uniform(0.1, 0.6))))
-        cv2.ellipse(image, place, axes, rng.uniform(0, 180), 0, 360, int(rng.integers(256)), -1)
-    return image
-
-
 def _font(rng: np.random.Generator) -> int:
     return int(FONTS[rng.integers(len(FONTS))])
 
@@ -263,5 +254,9 @@ _PATTERNS: tuple[Callable[[np.random.Generator, int, int], NDArray[Any]], ...] =
     _table,
     _keys,
     _logo,
-    _foliage,
+    *2 * (wild.leaves, wild.windows),
+    wild.twigs,
+    wild.girders,
+    wild.fur,
+    wild.strokes,
 )

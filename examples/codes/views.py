@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LEAST_SIDE_PX = 11  # longest side of a code in a view: nobody can tell the class of a smaller one
 LEAST_VISIBLE = 0.6  # part of a code that must be in view; less of it is painted over
 CODE_IN_VIEW = 0.9  # part of the windows that are chosen so that they show a code
+CLOSE_UP = 0.25  # part of the views in which a code fills much of the view, as in small photos that are taken of codes
+CLOSE_UP_FILLS = (0.3, 0.95)  # part of the side that it fills
+LARGEST_ZOOM = 4.5  # of a close-up, against a drawn picture that fills the view: the codes of others are too coarse
 SHARP_ENOUGH = 0.75  # a view that is shrunk further than this is averaged first: a warp looks at four pixels only
 GREY = 114  # of the letterbox
 
@@ -86,14 +89,12 @@ def view(
         as parts of the side, x1, y1, x2, y2.
     """
     drawn = len(image)
-    zoom = side / drawn * float(np.exp(rng.uniform(-0.3, 0.35)))
-    if len(boxes):
-        smallest = float((boxes[:, 2:] - boxes[:, :2]).max(axis=1).min())
-        zoom = max(zoom, min(LEAST_SIDE_PX / smallest, 2.5 * side / drawn))
+    zoom, shown_code = _aim(rng, (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) / drawn, side)
+    zoom *= side / drawn
     matrix = _dihedral(rng, drawn)
     matrix = np.diag([zoom, zoom, 1]) @ matrix
     placed = _moved(boxes, matrix)
-    goal = placed[rng.integers(len(placed))] if len(placed) and rng.random() < CODE_IN_VIEW else np.empty(0, np.float32)
+    goal = np.empty(0, np.float32) if shown_code is None else placed[shown_code]
     start = np.array([_start(rng, goal[axis::2], zoom * drawn, side) for axis in range(2)], np.float32)
     placed += np.tile(start, 2)
     matrix = shift(*start) @ matrix
@@ -108,6 +109,20 @@ def view(
     kept = visible >= LEAST_VISIBLE
     targets = np.column_stack([class_ids[kept], inside[kept] / side]).astype(np.float32)
     return _recoloured(rng, np.asarray(shown, np.uint8)), targets
+
+
+def _aim(rng: np.random.Generator, sizes: NDArray[np.float32], side: int) -> tuple[float, int | None]:
+    """How many views wide a picture is, and which code is in view, if one must be; sizes are parts of a picture."""
+    fills = rng.uniform(*CLOSE_UP_FILLS)
+    fit = np.flatnonzero(sizes * LARGEST_ZOOM >= fills)
+    if len(fit) and rng.random() < CLOSE_UP:
+        chosen = int(rng.choice(fit))
+        return float(fills / sizes[chosen]), chosen
+    zoom = float(np.exp(rng.uniform(-0.3, 0.35)))
+    if len(sizes):
+        zoom = max(zoom, min(LEAST_SIDE_PX / side / float(sizes.min()), 2.5))
+    chosen = int(rng.integers(len(sizes))) if len(sizes) and rng.random() < CODE_IN_VIEW else None
+    return zoom, chosen
 
 
 def _dihedral(rng: np.random.Generator, side: int) -> NDArray[np.float64]:

@@ -42,7 +42,7 @@ class World:
     """
 
     side: int = 640
-    empty: float = 0.12
+    empty: float = 0.2
     framings: tuple[Framing, ...] = (
         Framing(0.34, 0.35, 0.98, 2),
         Framing(0.33, 0.12, 0.40, 4),
@@ -65,6 +65,6 @@ class World:
     tilt_deg: float = 18
     bent: float = 0.2
     busy: float = 0.5
-    look_alikes: float = 1.2
+    look_alikes: float = 1.6
     occluded: float = 0.12
     roughness: float = 1.0
