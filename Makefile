@@ -74,6 +74,21 @@ chart-tools: ## Get Helm and promtool, by which chart and alerts are tested, int
 	cd .tools && apt-get download -q prometheus && dpkg --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >promtool
 	chmod +x .tools/promtool && rm .tools/prometheus_*.deb
 
+.PHONY: images
+images: ## Build the container images with Docker or podman, and fail if one is too large (ARGS="server" for one)
+	python3 docker/build.py $(ARGS)
+
+.PHONY: image-tools
+image-tools: ## Get what test-images runs, on Debian, as root
+	apt-get install -qy --no-install-recommends \
+		aardvark-dns binutils buildah debootstrap iptables netavark podman runc
+	python3 -m venv .tools/compose
+	.tools/compose/bin/pip install --quiet --disable-pip-version-check podman-compose==1.6.0
+
+.PHONY: test-images
+test-images: .venv/installed-dev ## Build the images and run them: alone, with compose, and as the chart's pods, with podman, as root
+	.venv/bin/python -m pytest $(or $(ARGS),tests/images/images.py tests/images/stack.py tests/images/pods.py)
+
 .PHONY: install
 install: .venv/installed ## Make the .venv that `run` needs
 
