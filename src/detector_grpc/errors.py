@@ -22,7 +22,8 @@
     ├── Unauthenticated         the caller's fault: no valid credentials
     ├── PermissionDenied        the caller's fault: credentials that do not allow this
     ├── InferenceFailed         our fault, or the model's: unexpected; the cause is in the log only
-    ├── ModelInvalid            the operator's fault: a model file or manifest that cannot be served
+    ├── ModelInvalid            the operator's fault: a model file or manifest that cannot be served, such as
+    │                           ModelTooLarge for the memory that there is
     └── SetupInvalid            the operator's fault: settings, ports, folders, certificates; ends the process
 
 Each class has a `reason`, a stable name for programs. Messages are for people: they say what was wrong, the limit and
@@ -418,6 +419,19 @@ class ModelInvalid(DetectorError):
     """Expected, the operator's fault: a model file or a manifest that cannot be served."""
 
     reason = "MODEL_INVALID"
+
+
+class ModelTooLarge(ModelInvalid):
+    """Expected, the operator's fault: there is less memory than a model takes."""
+
+    reason = "MODEL_TOO_LARGE"
+
+    def __init__(self, purpose: str, needed_bytes: int, left_bytes: int, limit_bytes: int) -> None:
+        needed, left, limit = (size // 1024**2 for size in (needed_bytes, left_bytes, limit_bytes))
+        super().__init__(
+            f"{purpose} takes at least {needed} MiB of memory, of the limit of {limit} MiB there are {left} left",
+            {"neededBytes": needed_bytes, "leftBytes": left_bytes, "limitBytes": limit_bytes},
+        )
 
 
 class SetupInvalid(DetectorError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detector_grpc.serving.loader import Loader
@@ -12,7 +13,6 @@ from support.sessions import FakeSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from detector_grpc.serving.registry import LoadedModel, ModelState
 
@@ -20,6 +20,7 @@ TIMEOUT_S = 20
 
 MAX_PIXELS = 1000
 WORKERS = 2
+NO_CGROUP = Path("/nonexistent")
 
 
 class Loading:
@@ -28,6 +29,7 @@ class Loading:
     Args:
         folder: The model repository.
         names: Models and versions that it has at the start.
+        cgroup: Root of the control group file system; by default one that says nothing.
 
     Attributes:
         open_session: How files are opened; may be replaced.
@@ -36,7 +38,7 @@ class Loading:
         in_use: Models that are not to be closed yet; empty means that none is used.
     """
 
-    def __init__(self, folder: Path, names: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, folder: Path, names: Sequence[tuple[str, str]], cgroup: Path = NO_CGROUP) -> None:
         self.folder = folder
         self.opened: list[FakeSession] = []
         self.open_session: Callable[[Path], FakeSession] = session_of
@@ -45,7 +47,14 @@ class Loading:
         self.sources = Sources([folder])
         self.registry = Registry(scan(folder), "yolo", "v1")
         self.loader = Loader(
-            self.registry, self.sources, self._open, MAX_PIXELS, WORKERS, self._until_unused, self._on_change
+            self.registry,
+            self.sources,
+            self._open,
+            MAX_PIXELS,
+            WORKERS,
+            self._until_unused,
+            self._on_change,
+            cgroup=cgroup,
         )
         self.states = [self._states()]
         self.in_use: list[LoadedModel] = []

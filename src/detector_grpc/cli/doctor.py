@@ -7,7 +7,6 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -25,6 +24,7 @@ from detector_grpc.gateway.supervision.ports import listen, why_not
 from detector_grpc.interceptors.callers import read_callers
 from detector_grpc.rpc.transport import check_server_files
 from detector_grpc.serving.cpu import cpu_limit
+from detector_grpc.serving.memory_limit import room
 from detector_grpc.serving.registry import open_version
 from detector_grpc.serving.remote.session import why_no_engine
 from detector_grpc.serving.session import OnnxFile, import_onnxruntime
@@ -32,11 +32,11 @@ from detector_grpc.serving.tracking import import_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from detector_grpc.settings import Settings
 
 MIB = 1024 * 1024
-MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 _COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 
@@ -179,12 +179,8 @@ def _memory(settings: Settings) -> Finding:
 def _memory_limit_bytes() -> int:
     """The control group's limit, else the machine's memory."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in MEMORY_LIMITS:
-        try:
-            return min(total, int(path.read_text()))
-        except (OSError, ValueError):
-            continue
-    return total
+    there = room()
+    return min(total, there.limit_bytes) if there else total
 
 
 def _samples(settings: Settings) -> Finding:

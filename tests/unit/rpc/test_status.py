@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from detector_grpc.rpc.status import RichStatus
 
 ABSTRACT = {errors.ImageError, errors.RetryLater, errors.Overloaded}
-FOR_OPERATORS = {errors.ModelInvalid, errors.SetupInvalid}
+FOR_OPERATORS = {errors.ModelInvalid, errors.ModelTooLarge, errors.SetupInvalid}
 ERRORS_PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 
 SAMPLES: list[DetectorError] = [
