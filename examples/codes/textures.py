@@ -30,7 +30,7 @@ def clouds(
 
 def look_alike(rng: np.random.Generator, width: int, height: int) -> NDArray[np.uint8]:
     """Return something that looks a little like a code and is none, uint8 [height, width]."""
-    pattern = np.asarray(_PATTERNS[rng.integers(len(_PATTERNS))](rng, width, height), np.float32)
+    pattern = np.ascontiguousarray(_PATTERNS[rng.integers(len(_PATTERNS))](rng, width, height), np.float32)
     low, high = float(pattern.min()), float(pattern.max())
     grey = ((pattern - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
     return 255 - grey if rng.random() < 0.3 else grey

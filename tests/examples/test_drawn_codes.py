@@ -16,6 +16,7 @@ import pytest
 import zxingcpp
 from scenes import LEAST_SIDE_PX, draw_picture
 from symbols import CLASS_NAMES, draw_symbol
+from textures import look_alike
 from views import Sample, read_samples, view
 from world import Framing, World
 
@@ -90,6 +91,16 @@ def test_codes_are_in_view_and_of_all_classes_and_sizes() -> None:
     assert np.quantile(sides, 0.2) < 0.1
     assert np.quantile(sides, 0.9) > 0.4
     assert sum(not codes for _, codes in pictures) >= 5
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 640), (6, 6), (200, 7), (7, 200)])
+def test_look_alikes_are_as_large_as_asked_for_and_can_be_drawn_on(width: int, height: int) -> None:
+    for seed in range(60):
+        drawn = look_alike(np.random.default_rng(seed), width, height)
+
+        assert drawn.shape == (height, width)
+        assert drawn.dtype == np.uint8
+        assert drawn.flags["C_CONTIGUOUS"]
 
 
 def test_codes_never_hide_each_other() -> None:
