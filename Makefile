@@ -20,6 +20,10 @@ test: .venv/installed-dev ## Run the tests, and what can break in the built whee
 	.venv/bin/python -m pytest $(ARGS)
 	$(if $(ARGS),,.venv/bin/python tests/wheel.py)
 
+.PHONY: test-convert
+test-convert: .venv/installed-dev ## Train a detector, convert it in every form, and compare (installs PyTorch, 1.5 GB, in the user's cache)
+	.venv/bin/python -m pytest --convert --timeout 3000 tests/conversion $(ARGS)
+
 .PHONY: check
 check: .venv/installed-dev ## Everything that needs no running: format, lint, types, imports, contract, generated files
 	.venv/bin/ruff format --check .

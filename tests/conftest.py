@@ -19,6 +19,7 @@ settings.register_profile("full", settings.get_profile("some"), max_examples=100
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="as many calls and examples as prove something")
+    parser.addoption("--convert", action="store_true", help="what needs PyTorch, too, which is installed for it")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDi
 from detector_grpc.errors import SetupInvalid
 from detector_grpc.setting_sections.base import LOOPBACK, Section
 from detector_grpc.setting_sections.gateway import GatewaySettings, ShadowSettings
-from detector_grpc.setting_sections.models import GpuSettings, ModelsSettings, RuntimeSettings
+from detector_grpc.setting_sections.models import ConversionSettings, GpuSettings, ModelsSettings, RuntimeSettings
 from detector_grpc.setting_sections.observers import CaptureSettings, DriftSettings, UncertaintySettings
 from detector_grpc.setting_sections.server import (
     AuthSettings,
@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     demo: bool = Field(default=False, description="Serve the bundled detector of codes as well.")
     server: ServerSettings = ServerSettings()
     models: ModelsSettings = ModelsSettings()
+    conversion: ConversionSettings = ConversionSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     gpu: GpuSettings = GpuSettings()
     limits: LimitsSettings = LimitsSettings()

@@ -106,7 +106,13 @@ def test_every_setting_can_be_set_by_the_variable_that_is_told(path: str, monkey
     values = {"log_level": "debug", "auth.mode": "open", "drift.sample_rate": "1", "drift.first_observations": "900"}
     values |= {"uncertainty_threshold": "0.5", "capture.sink": "s3", "capture.first_to_go": "surest"}
     values |= {"capture.s3_encryption": "AES256", "capture.max_picture_bytes": "2048", "capture.max_age_days": "3"}
-    large = ("limits.max_bytes_in_flight", "gateway.max_memory_bytes", "capture.max_bytes", "capture.folder_max_bytes")
+    large = (
+        "limits.max_bytes_in_flight",
+        "conversion.memory_bytes",
+        "gateway.max_memory_bytes",
+        "capture.max_bytes",
+        "capture.folder_max_bytes",
+    )
     values |= dict.fromkeys(large, str(512 * MIB))
     text = values.get(path, "7")
     text = "2048" if path == "limits.max_message_bytes" else text

@@ -45,7 +45,7 @@ def catalogue(*, as_json: bool) -> None:
     console = Console()
     console.print(table)
     checkpoints = [name for name, entry in entries.items() if entry.needs == "export"]
-    console.print(f"{listed(checkpoints)}: checkpoints of PyTorch, which have to be exported to ONNX.")
+    console.print(f"{listed(checkpoints)}: checkpoints of PyTorch, which `models pull` converts.")
 
 
 def _digest(entry: Entry) -> str:

@@ -28,6 +28,7 @@ _DIGEST_DIGITS = 8  # with more, the table would not fit into 80 columns
         "setup": Lazy("setup:setup", "Set up two versions of a detector of everyday things, and try them."),
         "catalogue": Lazy("catalogue:catalogue", "List models that can be pulled by name."),
         "pull": Lazy("pull:pull", "Bring a model into a model repository."),
+        "convert": Lazy("convert:convert", "Make a model of a checkpoint of PyTorch."),
         "list": Lazy("models:list_", "List what a server holds."),
         "load": Lazy("orders:load", "Have server processes load a version."),
         "unload": Lazy("orders:unload", "Have server processes free a version."),

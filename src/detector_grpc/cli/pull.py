@@ -63,6 +63,13 @@ def pull(
         raise click.UsageError("--sha256 and --manifest are for URLs; the catalogue has its own")
     else:
         wanted = how.of_catalogue(what, model, model_version)
+    bring_and_load(context, connections, how, wanted, as_json=as_json)
+
+
+def bring_and_load(
+    context: click.Context, connections: list[Connection], how: Pulling, wanted: Wanted, *, as_json: bool
+) -> None:
+    """Has a model brought and loaded, and says what has become of it."""
     pulled = how.bring(wanted)
     was_asked = context.get_parameter_source("addresses") is ParameterSource.COMMANDLINE
     reports = loaded(connections, pulled.version.model, pulled.version.version)
@@ -79,7 +86,8 @@ def _tell(wanted: Wanted, pulled: Pulled, reports: list[Report]) -> None:
     is_now = "is now" if pulled.is_new else "was already"
     console.print(f"{version.model} {version.version} {is_now} {version.path}, sha256:{pulled.digest}", markup=False)
     if not wanted.digests:
-        console.print(f"Nothing says whether that is what was meant; --sha256 {pulled.digest} does from now on.")
+        what = f"what came has the sha256 {pulled.came}" if wanted.make else f"--sha256 {pulled.came} does from now on"
+        console.print(f"Nothing says whether that is what was meant; {what}.")
     if all(map(_is_elsewhere, reports)):
         console.print(
             f"No server that runs has {wanted.repository}; this one would: detector-grpc up --models-repository "
@@ -97,6 +105,7 @@ def _facts(wanted: Wanted, pulled: Pulled, reports: list[Report]) -> dict[str, A
         "version": pulled.version.version,
         "path": str(pulled.version.path),
         "digest": f"sha256:{pulled.digest}",
+        "made_of": f"sha256:{pulled.came}",
         "checked": bool(wanted.digests),
         "new": pulled.is_new,
         "servers": [report.as_json() for report in reports if not _is_elsewhere(report)],

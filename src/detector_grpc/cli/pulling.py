@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from detector_grpc.cli.converting import converting
 from detector_grpc.cli.options import with_settings_of
 from detector_grpc.cli.progress import byte_bar
 from detector_grpc.errors import ModelInvalid, SetupInvalid, listed
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from detector_grpc.hub.pull import Pulled
+    from detector_grpc.setting_sections.models import ConversionSettings
     from detector_grpc.settings import Settings
 
 # Where models go if nothing says so: what the documentation calls the folder.
@@ -45,29 +47,28 @@ class Pulling:
         mirror: Address of a folder with the files of the catalogue; empty for where their makers have them.
         hub: URL that `hf://` stands for.
         retries: Tries after one that has brought nothing.
+        conversion: How checkpoints become models.
     """
 
     repository: Path
     mirror: str
     hub: str
     retries: int
+    conversion: ConversionSettings
 
     def of_catalogue(self, name: str, model: str, version: str = "") -> Wanted:
         """A model of the catalogue.
 
         Raises:
-            click.ClickException: There is none of the name, or no server could read it as it is.
+            click.ClickException: There is none of the name.
         """
         entry = catalogue().models.get(name)
         if entry is None:
             known = listed(catalogue().models, most=100)
             raise click.ClickException(f'the catalogue has no "{name}"; it has {known}. An address has a ://')
         address = f"{self.mirror.rstrip('/')}/{entry.file}" if self.mirror else entry.url
-        if entry.needs is not None:
-            raise click.ClickException(
-                f"{name} is a checkpoint of PyTorch: download {address}, export it to ONNX, and pull that file"
-            )
-        return self.at(address, catalogue().manifest(name), entry.digests, model or name, version)
+        wanted = self.at(address, catalogue().manifest(name), entry.digests, model or name, version)
+        return wanted if entry.needs is None else replace(wanted, make=converting(self.conversion, entry.file))
 
     def at(self, address: str, manifest: str, digests: frozenset[str], model: str = "", version: str = "") -> Wanted:
         """The file at an address.
@@ -99,14 +100,19 @@ class Pulling:
             advice = "" if wanted.manifest else "; --manifest FILE says what the file does not"
             raise click.ClickException(f"{wanted.source.name} cannot be served: {error.message}{advice}") from error
         except KeyboardInterrupt:
-            click.echo("\nStopped. What has come is kept: the same command goes on from there.", err=True)
+            left = (
+                "What has come is kept: the same command goes on from there"
+                if wanted.make is None
+                else "Nothing is left"
+            )
+            click.echo(f"\nStopped. {left}.", err=True)
             raise click.exceptions.Exit(_INTERRUPTED_EXIT_CODE) from None
 
 
 def pulling(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command these options, and the Pulling as its argument `how`."""
 
-    @with_settings_of("models", "hf_endpoint")
+    @with_settings_of("models", "conversion", "hf_endpoint")
     @click.option(
         "--retries",
         type=click.IntRange(0, 100),
@@ -117,7 +123,7 @@ def pulling(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(settings: Settings, *, retries: int, **others: object) -> None:
         repository = settings.models.repository or DEFAULT_REPOSITORY
-        how = Pulling(repository, settings.models.mirror, settings.hf_endpoint, retries)
+        how = Pulling(repository, settings.models.mirror, settings.hf_endpoint, retries, settings.conversion)
         command(how=how, **others)
 
     return run
@@ -175,5 +181,6 @@ class _Shown:
 def _watching(wanted: Wanted) -> Iterator[_Shown]:
     bar = byte_bar()
     with bar:
-        bar.console.print(f"Pulling {wanted.source.name}", highlight=False, markup=False, soft_wrap=True)
+        verb = "Reading" if wanted.make and wanted.address.startswith("file:") else "Pulling"
+        bar.console.print(f"{verb} {wanted.source.name}", highlight=False, markup=False, soft_wrap=True)
         yield _Shown(bar, bar.add_task(wanted.model, total=None))

@@ -37,6 +37,7 @@ class Wanted:
         repository: Where it belongs.
         model: Name of the model.
         version: Name of the version; empty for the next.
+        make: Makes the model file of what has come, beside it; None where that is one.
     """
 
     source: Source
@@ -46,6 +47,7 @@ class Wanted:
     repository: Path
     model: str
     version: str = ""
+    make: Callable[[Path], Path] | None = None
 
 
 class Pulled(NamedTuple):
@@ -54,11 +56,13 @@ class Pulled(NamedTuple):
     Attributes:
         version: The version.
         digest: sha256 of its file, in hexadecimal digits.
+        came: sha256 of what has come, of which that was made, or which it is.
         is_new: Whether it was not there before.
     """
 
     version: VersionSource
     digest: str
+    came: str
     is_new: bool
 
 
@@ -83,7 +87,8 @@ def pull(
         )
     there = version_with(wanted.repository, wanted.model, wanted.version, wanted.digests)
     if there is not None:
-        return Pulled(there, digest(there.path), is_new=False)
+        known = digest(there.path)
+        return Pulled(there, known, known, is_new=False)
     _check_place(wanted)
     try:
         with under_way(wanted.repository, wanted.address) as folder:
@@ -94,7 +99,11 @@ def pull(
                 if wanted.digests and found not in wanted.digests:
                     raise PullFailed(_other(wanted, found))
                 target = (wanted.repository, wanted.model, wanted.version)
-                return Pulled(place(folder, file, wanted.manifest, target, open_file), found, is_new=True)
+                if wanted.make is None:
+                    return Pulled(place(folder, file, wanted.manifest, target, open_file), found, found, is_new=True)
+                file = wanted.make(file)
+                made = digest(file)
+                return Pulled(place(folder, file, wanted.manifest, target, open_file), made, found, is_new=True)
     except OSError as error:
         advice = "; make room, and the same command goes on from there" if error.errno in _FULL else ""
         raise PullFailed(f"cannot write into {wanted.repository}: {error.strerror}{advice}") from error

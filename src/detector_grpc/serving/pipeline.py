@@ -87,7 +87,7 @@ class Result:
     """What was found in one picture.
 
     Attributes:
-        detections: Boxes in source px, most confident first, clipped to the picture.
+        detections: Boxes in source px, most confident first, clipped to the picture; none without an area.
         image_wh: Size of the picture whose pixels the boxes are in.
         options: The options that were used.
         timing: Where the time went.
@@ -169,9 +169,10 @@ class Pipeline:
         outputs = self._session.run(feeds, self._spec.layout.outputs)
         inferred = time.perf_counter()
         kept, uncertainty = self._read(outputs, options)
-        boxes = _in_source(letterbox.to_image(kept.xyxy), picture.image_wh, source_wh)
+        found = _in_picture(Detections(letterbox.to_image(kept.xyxy), kept.confidence, kept.class_id))
+        boxes = _in_source(found.xyxy, picture.image_wh, source_wh)
         return Result(
-            Detections(boxes, kept.confidence, kept.class_id),
+            Detections(boxes, found.confidence, found.class_id),
             source_wh or picture.image_wh,
             options,
             Timing(
@@ -247,6 +248,11 @@ def _check_source(source_wh: tuple[int, int] | None, image_wh: tuple[int, int]) 
                 )
             ]
         )
+
+
+def _in_picture(clipped: Detections) -> Detections:
+    """Those of which something is left: what lies in the padding becomes a line on the edge, or a point."""
+    return clipped.take(np.flatnonzero((clipped.xyxy[:, 2:] > clipped.xyxy[:, :2]).all(axis=1)))
 
 
 def _in_source(

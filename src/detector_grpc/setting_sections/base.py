@@ -28,12 +28,21 @@ MIB = 1024 * 1024
 
 def state_folder(setting: str) -> Path:
     """Where the user's programs keep their state; what sets another place is named in the error."""
+    return _folder(setting, "XDG_STATE_HOME", Path(".local", "state"))
+
+
+def cache_folder(setting: str) -> Path:
+    """Where the user's programs keep what can be made again; what sets another place is named in the error."""
+    return _folder(setting, "XDG_CACHE_HOME", Path(".cache"))
+
+
+def _folder(setting: str, variable: str, below_home: Path) -> Path:
     try:
         home = Path.home()
     except RuntimeError:
         raise SetupInvalid([f"{setting} must be set where there is no home folder"]) from None
-    state = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"  # noqa: TID251  these are settings
-    return Path(state) / "detector-grpc"
+    folder = os.environ.get(variable) or home / below_home  # noqa: TID251  these are settings
+    return Path(folder) / "detector-grpc"
 
 
 class Section(BaseModel):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from detector_grpc.setting_sections.base import Numbers, Seconds, Section, Words
+from detector_grpc.setting_sections.base import MIB, Numbers, Seconds, Section, Words, cache_folder
 
 
 class ModelsSettings(Section):
@@ -41,6 +41,34 @@ class ModelsSettings(Section):
         if self.poll_s and self.repository is None:
             raise ValueError("poll_s needs a repository")
         return self
+
+
+class ConversionSettings(Section):
+    """How checkpoints of PyTorch become models, in an environment of their own."""
+
+    environment: Path | None = Field(
+        None,
+        description="Folder of a Python environment that has PyTorch and libreyolo. Unset: `models convert` makes one "
+        "in the user's cache.",
+    )
+    index: str = Field(
+        "https://download.pytorch.org/whl/cpu",
+        description="Address of an index that has PyTorch for processors, beside that of pip, to make it from. Empty: "
+        "none.",
+    )
+    timeout_s: Seconds = Field(900.0, gt=0, description="Seconds that a conversion may take at most.")
+    memory_bytes: int = Field(
+        8 * 1024 * MIB, ge=512 * MIB, description="Bytes of memory that a conversion may take at most."
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Of the environment.
+
+        Raises:
+            SetupInvalid: It is not set, and the user has no home.
+        """
+        return self.environment or cache_folder("DETECTOR_CONVERSION_ENVIRONMENT") / "conversion"
 
 
 class RuntimeSettings(Section):

@@ -132,7 +132,6 @@ class TestByUrl:
             (["https://host.invalid/x", "--sha256", "12"], "takes 64 hexadecimal digits, got 12"),
             (["https://host.invalid/x", "--model", "../x"], "letters, digits"),
             (["yolox-nan"], 'has no "yolox-nan"; it has yolox-nano, yolox-tiny'),
-            (["yolov9-t"], "checkpoint of PyTorch: download https://github.com/MultimediaTechLab"),
         ],
     )
     def test_that_cannot_be_meant_is_said_before_anything_is_done(

@@ -51,6 +51,14 @@ def test_boxes_come_back_in_pixels_of_the_picture() -> None:
     assert result.image_wh == (WIDTH, HEIGHT)
 
 
+def test_what_lies_in_the_padding_is_not_there() -> None:
+    # The picture begins at y = 16: of the first box nothing is in it, of the second one model px.
+    session = seeing((10, 2, 30, 14, 0.9, 0.1), (30, 2, 50, 17, 0.8, 0.1))
+    result = pipeline(session).detect(PICTURE, RequestedOptions())
+    np.testing.assert_allclose(result.detections.xyxy, [[60, 0, 100, 2]])
+    np.testing.assert_allclose(result.detections.confidence, [0.8])
+
+
 def test_the_model_sees_rgb_with_grey_padding() -> None:
     session = seeing()
     pipeline(session).detect(PICTURE, RequestedOptions())
