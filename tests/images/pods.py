@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 import yaml
 from support.calls import SERVING, connected
@@ -52,8 +53,9 @@ class Pod:
                 with connected(address) as client:
                     return client.status(handler["grpc"].get("service", "")) == SERVING
             (port,) = [each["containerPort"] for each in self.container["ports"]]
-            return Rest(f"{self.host}:{port}")("GET", handler["httpGet"]["path"]).status == 200
-        except OSError:
+            with closing(Rest(f"{self.host}:{port}")) as rest:
+                return rest("GET", handler["httpGet"]["path"]).status == 200
+        except (OSError, grpc.RpcError):
             return False
 
 
@@ -107,13 +109,12 @@ def cluster(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         for name in PODS:
             template = rendered.one("Deployment", name)["spec"]["template"]
             file = written(folder, name, [*configured, as_podman_can(name, template)])
-            stack.callback(podman, "pod", "rm", "--force", "--time=60", name)
+            stack.callback(remove, podman, name, template)
             # The name of its Service.
             podman("kube", "play", f"--network={network}:alias={name}", file)
             (container,) = template["spec"]["containers"]
             pods[name] = Pod(address(podman, f"{name}-{container['name']}", network), container)
         mounted = podman("volume", "inspect", "--format={{.Mountpoint}}", "detector-traffic").strip()
-        stack.callback(podman, "volume", "prune", "--force")
         yield Cluster(pods, Path(mounted))
 
 
@@ -145,6 +146,14 @@ def as_podman_can(name: str, template: Manifest) -> Manifest:
             each["name"] = own.get(each["name"], each["name"])
     labels = template["metadata"]["labels"]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": specification}
+
+
+def remove(podman: Podman, name: str, template: Manifest) -> None:
+    """Takes a pod away, and what was mounted in it."""
+    podman("pod", "rm", "--force", "--time=60", name)
+    for each in template["spec"]["volumes"]:
+        shared = each.get("configMap", {}).get("name") or each.get("secret", {}).get("secretName")
+        podman("volume", "rm", "--force", shared or f"{name}-{each['name']}", check=False)
 
 
 def written(folder: Path, name: str, manifests: list[Manifest]) -> str:
