@@ -154,6 +154,16 @@ def test_command_is_there(row: tuple[str, str, str]) -> None:
         check_command(command)
 
 
+@named("Containers")
+def test_image_and_services_are_as_said(row: tuple[str, str, str]) -> None:
+    dockerfile = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    compose = (PROJECT / "docker-compose.yaml").read_text(encoding="utf-8")
+    said = " ".join(row)
+    assert set(re.findall(r"--target (\w+)", said)) <= set(re.findall(r"^FROM \S+ AS (\w+)$", dockerfile, re.MULTILINE))
+    assert set(re.findall(r"\b\d{5}\b", said)) <= set(re.findall(r"^USER (\d+):", dockerfile, re.MULTILINE))
+    assert set(re.findall(r"\bon (\d{4})\b", said)) <= set(re.findall(r"-(\d{4})}:\d{4}$", compose, re.MULTILINE))
+
+
 @named("Code and files")
 def test_file_is_there(row: tuple[str, str, str]) -> None:
     assert all((PROJECT / span).exists() for span in spans(row[1]))
