@@ -75,6 +75,8 @@ STAGE_S = "object_detection_stage_duration_seconds"
 FRAMES = "object_detection_stream_frames_total"
 FRAME_AGE_S = "object_detection_stream_frame_age_seconds"
 SHADOW = "object_detection_shadow"
+AT_GATEWAY = f'{OURS}, envoy_http_conn_manager_prefix="gateway"'
+BY_CLUSTER, CLUSTER = "envoy_cluster_name", "{{envoy_cluster_name}}"
 BY_VERSION, NAMED = "model, version", "{{model}} {{version}}"
 
 NAMESPACE = {"namespace": "label_values(object_detection_queue_depth, namespace)"}
@@ -271,6 +273,47 @@ DASHBOARDS = (
                         "{{instance}}",
                     )
                 ],
+            ),
+        ),
+    ),
+    Dashboard(
+        "gateway",
+        "Detector: gateway",
+        NAMESPACE,
+        (
+            Panel(
+                "Answers",
+                "reqps",
+                [
+                    (
+                        rate("envoy_http_downstream_rq_xx", "envoy_response_code_class", AT_GATEWAY),
+                        "{{envoy_response_code_class}}xx",
+                    )
+                ],
+                "By class of the HTTP status. Errors of gRPC have the status 200.",
+            ),
+            Panel(
+                "Calls and streams under way",
+                "short",
+                [(f"sum(envoy_http_downstream_rq_active{{{AT_GATEWAY}}})", "calls and streams")],
+            ),
+            Panel(
+                "Healthy servers",
+                "short",
+                [(f"max by ({BY_CLUSTER}) (envoy_cluster_membership_healthy{{{OURS}}})", CLUSTER)],
+                "As the gateway that finds most of them sees it, by cluster: one for each version.",
+            ),
+            Panel(
+                "Calls that find no healthy server",
+                "reqps",
+                [(rate("envoy_cluster_upstream_cx_none_healthy", BY_CLUSTER), CLUSTER)],
+            ),
+            Panel("Connections", "short", [(f"sum(envoy_http_downstream_cx_active{{{AT_GATEWAY}}})", "of callers")]),
+            Panel(
+                "Memory, of what Envoy may take",
+                "percentunit",
+                [(f"max(envoy_overload_envoy_resource_monitors_fixed_heap_pressure{{{OURS}}}) / 100", "most")],
+                "Near 100 % the largest calls are reset, then new ones refused.",
             ),
         ),
     ),

@@ -100,6 +100,7 @@ def gateway_plan(settings: Settings) -> Plan:
         private_key=_place(gateway.tls_private_key),
         plain_port=gateway.plain_port,
         admin_port=gateway.admin_port,
+        metrics_port=gateway.metrics_port,
         http=address(LOOPBACK, gateway.http_port),
         servers=settings.server_addresses,
         servers_authority=_place(gateway.servers_authority),

@@ -34,6 +34,7 @@ def test_every_port_is_where_the_code_listens() -> None:
         own.drift.port,
         own.drift.metrics_port,
         own.gateway.port,
+        own.gateway.metrics_port,
     }
     told = {int(port) for port in re.findall(r"(?:containerPort|grpc: \{port): (\d+)", TEXT)}
     assert told == listened

@@ -35,10 +35,17 @@ RULES = sorted((MONITORING / "rules").glob("*.yaml"))
 TESTS = sorted((MONITORING / "tests").glob("*.test.yaml"))
 DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
 
-# Of others: Prometheus itself, NVIDIA's DCGM exporter, cAdvisor, kube-state-metrics.
+# Of others: Prometheus itself, Envoy (which tests/integration/test_gateway_metrics.py asks), NVIDIA's DCGM exporter,
+# cAdvisor, kube-state-metrics.
 FOREIGN = {
     "up": {"job", "instance"},
     "ALERTS": {"alertname", "severity", "alertstate"},
+    "envoy_cluster_membership_healthy": {"envoy_cluster_name"},
+    "envoy_cluster_upstream_cx_none_healthy": {"envoy_cluster_name"},
+    "envoy_http_downstream_cx_active": {"envoy_http_conn_manager_prefix"},
+    "envoy_http_downstream_rq_active": {"envoy_http_conn_manager_prefix"},
+    "envoy_http_downstream_rq_xx": {"envoy_http_conn_manager_prefix", "envoy_response_code_class"},
+    "envoy_overload_envoy_resource_monitors_fixed_heap_pressure": set(),
     "DCGM_FI_DEV_GPU_UTIL": {"Hostname", "gpu"},
     "DCGM_FI_DEV_FB_USED": {"Hostname", "gpu"},
     "container_cpu_cfs_periods_total": {"pod"},

@@ -49,6 +49,7 @@ def environment(ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory
         "DETECTOR_GATEWAY_PORT": str(gateway_port),
         "DETECTOR_GATEWAY_HTTP_PORT": "0",
         "DETECTOR_GATEWAY_ADMIN_PORT": "0",
+        "DETECTOR_GATEWAY_METRICS_PORT": "0",
         "DETECTOR_DRIFT_PORT": "0",
         "DETECTOR_DRIFT_METRICS_PORT": "0",
         "DETECTOR_DRIFT_STATE": str(tmp_path_factory.mktemp("drift")),

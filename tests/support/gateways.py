@@ -147,7 +147,7 @@ class Gateway:
 def plan_for(servers: Sequence[str], **changes: Any) -> Plan:
     """The plan of a gateway in front of these servers, whose own ports are the system's choice."""
     own = {"model": MODEL, "versions": VERSIONS, "servers": tuple(servers), "http": NOWHERE}
-    ports = {"port": 0, "admin_port": 0, "plain_port": 0}
+    ports = {"port": 0, "admin_port": 0, "metrics_port": 0, "plain_port": 0}
     return gateway_plan(defaults()).model_copy(update=own | ports | changes)
 
 

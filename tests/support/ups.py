@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PROGRAM = (sys.executable, "-m", "detector_grpc")
-FREE_PORTS = {f"DETECTOR_GATEWAY_{name}PORT": "0" for name in ("", "ADMIN_", "HTTP_")}
+FREE_PORTS = {f"DETECTOR_GATEWAY_{name}PORT": "0" for name in ("", "ADMIN_", "HTTP_", "METRICS_")}
 
 
 class UpProcess(ServerProcess):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from detector_grpc.errors import SetupInvalid
-from detector_grpc.gateway.envoy import CLIENTS_LISTENER, PLAIN_LISTENER
+from detector_grpc.gateway.envoy import CLIENTS_LISTENER, METRICS_LISTENER, PLAIN_LISTENER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,10 +32,12 @@ class Admin:
 
     def listener(self) -> str:
         """`host:port` at which it takes calls without encryption."""
-        statuses = json.loads(self._get("/listeners?format=json")[1])["listener_statuses"]
-        places = {each["name"]: each["local_address"]["socket_address"] for each in statuses}
-        address = places.get(PLAIN_LISTENER) or places[CLIENTS_LISTENER]
-        return f"{address['address']}:{address['port_value']}"
+        places = self._listeners()
+        return places.get(PLAIN_LISTENER) or places[CLIENTS_LISTENER]
+
+    def metrics_listener(self) -> str:
+        """`host:port` at which it tells its metrics."""
+        return self._listeners()[METRICS_LISTENER]
 
     def route_table(self) -> Mapping[str, Any]:
         """The route configuration that it has accepted last; empty before the first."""
@@ -67,6 +69,12 @@ class Admin:
     def stop_listening(self) -> None:
         """Makes it take no more connections; those that it has go on."""
         ask(self._address, "POST", "/drain_listeners")
+
+    def _listeners(self) -> dict[str, str]:
+        """`host:port` of each, by name."""
+        statuses = json.loads(self._get("/listeners?format=json")[1])["listener_statuses"]
+        places = ((each["name"], each["local_address"]["socket_address"]) for each in statuses)
+        return {name: f"{place['address']}:{place['port_value']}" for name, place in places}
 
     def _get(self, path: str) -> tuple[int, bytes]:
         return ask(self._address, "GET", path)

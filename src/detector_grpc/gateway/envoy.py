@@ -29,6 +29,8 @@ DESCRIPTORS_FILE = "descriptors.binpb"
 
 CLIENTS_LISTENER = "gateway"
 PLAIN_LISTENER = "plain"
+METRICS_LISTENER = "metrics"
+OWN_CLUSTER = "own"
 
 
 def render(plan: Plan, traffic: Traffic, place: PurePath) -> dict[str, bytes]:
@@ -77,20 +79,25 @@ def _bootstrap(plan: Plan, place: PurePath) -> dict[str, Any]:
         if plan.failover:
             name, answering = plan.arm_cluster(version), map(plan.cluster, plan.answering(version))
             clusters.append(fill("failover", name=name, stat_name=_stat_name(name), clusters=list(answering)))
-    pages = fill("pages", name=PAGES_CLUSTER, discovery=_discovery([plan.http]), endpoints=[_endpoint(plan.http)])
+    clusters.append(
+        fill("pages", name=PAGES_CLUSTER, discovery=_discovery([plan.http]), endpoints=[_endpoint(plan.http)])
+    )
+    if plan.admin_port:
+        own = _endpoint(f"{LOOPBACK}:{plan.admin_port}")
+        clusters.append(fill("own", name=OWN_CLUSTER, endpoints=[own]))
     bootstrap: dict[str, Any] = fill(
         "bootstrap",
         admin_host=LOOPBACK,
         admin_port=plan.admin_port,
         listeners=list(_listeners(plan, place, buffer_bytes)),
-        clusters=[*clusters, pages],
+        clusters=clusters,
         max_memory_bytes=plan.max_memory_bytes,
     )
     return bootstrap
 
 
 def _listeners(plan: Plan, place: PurePath, buffer_bytes: int) -> Iterator[Any]:
-    """The one for clients, and where that encrypts one for this machine."""
+    """The one for clients, where that encrypts one for this machine, and the one for metrics."""
 
     def listener(name: str, host: str, port: int) -> Any:  # noqa: ANN401
         return fill(
@@ -117,6 +124,10 @@ def _listeners(plan: Plan, place: PurePath, buffer_bytes: int) -> Iterator[Any]:
         (chain,) = clients["filter_chains"]
         chain["transport_socket"] = fill("listener_tls", certificate=plan.certificate, private_key=plan.private_key)
         yield listener(PLAIN_LISTENER, LOOPBACK, plan.plain_port)
+    if plan.admin_port:
+        yield fill(
+            "listener_metrics", name=METRICS_LISTENER, host=plan.host, port=plan.metrics_port, cluster=OWN_CLUSTER
+        )
 
 
 def _servers(plan: Plan, addresses: Sequence[str], name: str, health_name: str, buffer_bytes: int) -> Any:  # noqa: ANN401

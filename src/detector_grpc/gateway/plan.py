@@ -20,6 +20,7 @@ class Plan(BaseModel):
         private_key: PEM file of its key.
         plain_port: Port without encryption, on loopback, where there is a certificate; as `port`.
         admin_port: Port of Envoy's own interface, on loopback; as `port`.
+        metrics_port: Port of its metrics; as `port`. They come from its own interface, whose port must be known.
         http: `host:port` of the process that serves the pages.
         servers: `host:port` of every server process.
         servers_authority: PEM file of the certificates that sign those of the servers; empty: no encryption.
@@ -46,6 +47,7 @@ class Plan(BaseModel):
     private_key: str
     plain_port: int
     admin_port: int
+    metrics_port: int
     http: str
     servers: tuple[str, ...]
     servers_authority: str

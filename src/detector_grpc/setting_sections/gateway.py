@@ -24,6 +24,9 @@ class GatewaySettings(Section):
         "is a certificate. 0 lets the system choose.",
     )
     admin_port: Port = Field(9901, description="Port of Envoy's own interface, on loopback; 0 lets the system choose.")
+    metrics_port: Port = Field(
+        9462, description="Prometheus port (HTTP) of Envoy, at `host`; 0 lets the system choose."
+    )
     http_port: Port = Field(8001, description="Port of `gateway serve`, on loopback: the page, docs, health, metrics.")
     servers: Words = Field(
         (), description="`host:port` of each server process, separated by commas. Unset: the one of this machine."

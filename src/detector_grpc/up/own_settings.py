@@ -129,6 +129,7 @@ def _gateway_ports(settings: Settings) -> Iterator[tuple[str, PortWish]]:
     yield "http_port", PortWish("pages", LOOPBACK, gateway.http_port, "DETECTOR_GATEWAY_HTTP_PORT")
     yield "port", PortWish("envoy", gateway.host, gateway.port, "DETECTOR_GATEWAY_PORT")
     yield "admin_port", PortWish("envoy", LOOPBACK, gateway.admin_port, "DETECTOR_GATEWAY_ADMIN_PORT")
+    yield "metrics_port", PortWish("envoy", gateway.host, gateway.metrics_port, "DETECTOR_GATEWAY_METRICS_PORT")
     if gateway.tls_certificate is not None:
         yield "plain_port", PortWish("envoy", LOOPBACK, gateway.plain_port, "DETECTOR_GATEWAY_PLAIN_PORT")
 
