@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OPSET = 17
 
-_SUFFIXES: dict[Kind, str] = {"safetensors": ".safetensors"}
+_SUFFIXES: dict[Kind, str] = {"weights": ".pt", "safetensors": ".safetensors", "torchscript": ".pt", "exported": ".pt2"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Converter:
         folder = source.parent / "conversion"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        file = folder / (Path(name).stem + _SUFFIXES.get(kind, ".pt"))
+        file = folder / (Path(name).stem + _SUFFIXES[kind])
         file.symlink_to(source.absolute())
         output = folder / "model.onnx"
         request = {

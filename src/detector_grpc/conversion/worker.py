@@ -31,6 +31,7 @@ import torch.onnx
 COMPARED_FAMILIES = frozenset({"yolo9"})
 
 _WOULD_RUN_CODE = "to read it would run code that it holds"
+_MOST_QUOTED = 300
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "std::bad_alloc")
 
 
@@ -137,7 +138,8 @@ def _from_exported(source: Path, output: Path, hw: list[int] | None, opset: int)
     try:
         exported = torch.export.load(source)
     except Exception as error:  # as above
-        raise Refused(f"it is no exported program that can be read safely: {_first_line(error)}") from error
+        why = _WOULD_RUN_CODE if "weights_only" in str(error) else _first_line(error)
+        raise Refused(f"it is no exported program that can be read: {why}") from error
     inputs = exported.graph_signature.user_inputs
     if len(inputs) != 1:
         raise Refused(f"a detector takes one picture, this program takes {len(inputs)} inputs")
@@ -168,7 +170,7 @@ def _not_written(opset: int, error: Exception) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:_MOST_QUOTED]
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -177,11 +179,11 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     try:
         convert(request)
-    except Refused as refused:
-        return {"refused": str(refused)}
     except Exception as error:
         if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
             return {"refused": f"it takes more than {most} bytes of memory, the limit of conversion.memory_bytes"}
+        if isinstance(error, Refused):
+            return {"refused": str(error)}
         raise
     return {"done": True}
 
@@ -191,8 +193,13 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
     libreyolo()
-    print(json.dumps({"ready": True}), file=answers, flush=True)
-    print(json.dumps(_answer(json.loads(sys.stdin.readline()))), file=answers, flush=True)
+
+    def say(answer: dict[str, Any]) -> None:
+        """In a line of its own, whatever has been printed before it."""
+        print(f"\n{json.dumps(answer)}", file=answers, flush=True)
+
+    say({"ready": True})
+    say(_answer(json.loads(sys.stdin.readline())))
 
 
 if __name__ == "__main__":

@@ -99,10 +99,9 @@ def pull(
                 if wanted.digests and found not in wanted.digests:
                     raise PullFailed(_other(wanted, found))
                 target = (wanted.repository, wanted.model, wanted.version)
-                if wanted.make is None:
-                    return Pulled(place(folder, file, wanted.manifest, target, open_file), found, found, is_new=True)
-                file = wanted.make(file)
-                made = digest(file)
+                if wanted.make is not None:
+                    file = wanted.make(file)
+                made = found if wanted.make is None else digest(file)
                 return Pulled(place(folder, file, wanted.manifest, target, open_file), made, found, is_new=True)
     except OSError as error:
         advice = "; make room, and the same command goes on from there" if error.errno in _FULL else ""

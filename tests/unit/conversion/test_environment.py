@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from detector_grpc.conversion import environment
+from detector_grpc.conversion import convert, environment
+from detector_grpc.conversion.convert import Asked, Converter
 from detector_grpc.conversion.environment import discard, made
 from detector_grpc.conversion.refusal import ConversionFailed
 from detector_grpc.lock import locked
@@ -59,6 +60,28 @@ def test_it_is_made_once_and_anew_where_it_was_not_made_whole(tmp_path: Path, mo
     discard(folder)
     with locked(folder.parent), pytest.raises(ConversionFailed, match="another process is making the environment"):
         made(folder, "", told)
+
+
+def test_one_that_does_not_work_any_more_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ["echo nothing works; exit 1", """echo '{"ready": true}'; echo '{"done": true}'"""]
+
+    def make(folder: Path, index: str, watcher: Told) -> Path:  # noqa: ARG001 - as made
+        python = folder / "python"
+        python.write_text(f"#!/bin/sh\n{answers.pop(0)}\n", encoding="utf-8")
+        python.chmod(0o755)
+        return python
+
+    monkeypatch.setattr(convert, "made", make)
+    folder, source = tmp_path / "conversion", tmp_path / "pulled" / "file"
+    for each in (folder, source.parent):
+        each.mkdir()
+    (folder / "complete").touch()
+    source.write_bytes((2).to_bytes(8, "little") + b"{}")
+
+    Converter(folder, True, "", 60, 2**30).convert(source, "street.safetensors", Asked(), Told())  # noqa: FBT003
+
+    assert not answers
+    assert not (folder / "complete").exists()
 
 
 def test_every_package_is_pinned() -> None:
