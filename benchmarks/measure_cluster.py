@@ -107,9 +107,9 @@ def cluster(processes: int, workers: int, picture_ms: float) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def calling(address: str) -> AsyncIterator[BareDetector]:
+async def calling(address: str, model: str) -> AsyncIterator[BareDetector]:
     """Connections to a gateway."""
-    async with BareDetector(address, MODEL, VERSION, token=None, tls=None, connections=CONNECTIONS) as detector:
+    async with BareDetector(address, model, VERSION, token=None, tls=None, connections=CONNECTIONS) as detector:
         await detector.prepare([picture()], {}, downscale=False)
         yield detector
 
@@ -117,12 +117,13 @@ async def calling(address: str) -> AsyncIterator[BareDetector]:
 class Measuring:
     """Measures what stands at an address, for so many seconds each time."""
 
-    def __init__(self, address: str, seconds: float) -> None:
-        self._address, self._window = address, Window(WARM_UP_S, seconds)
+    def __init__(self, address: str, seconds: float, model: str = MODEL) -> None:
+        self._address, self._model = address, model
+        self._window = Window(WARM_UP_S, seconds)
 
     async def clients(self, number: int) -> tuple[float, NDArray[np.float64]]:
         """Answers a second, and their latencies in seconds, with so many calls under way."""
-        async with calling(self._address) as detector:
+        async with calling(self._address, self._model) as detector:
             measured = await Load(detector.detect, self._window, PATIENCE_S, asyncio.Event()).closed_loop(number)
         answered = [call.latency_s for call in measured.calls if call.failure is None]
         return len(answered) / measured.seconds, np.array(answered)
@@ -130,14 +131,14 @@ class Measuring:
     async def calls(self, rate_per_s: float) -> LoadReport:
         """Calls at a rate."""
         arrivals = poisson(rate_per_s, self._window.whole_s, SEED)
-        async with calling(self._address) as detector:
+        async with calling(self._address, self._model) as detector:
             load = Load(detector.detect, self._window, PATIENCE_S, asyncio.Event())
             return LoadReport.of(await load.open_loop(arrivals, MOST_UNANSWERED), PATIENCE_S)
 
     async def cameras(self, number: int, seed: int) -> CameraReport:
         """Cameras."""
         starts_s = phases(number, FPS, seed).tolist()
-        async with calling(self._address) as detector:
+        async with calling(self._address, self._model) as detector:
             filmed = await film(detector.open_stream, starts_s, FPS, self._window, asyncio.Event())
         return CameraReport.of(without_end(filmed), FPS)
 

@@ -140,7 +140,8 @@ def test_prometheus_scrapes_all_targets(stack: Stack) -> None:
         return {each["labels"]["instance"]: each["health"] for each in targets}
 
     wait_until(lambda: set(healths().values()) == {"up"}, "all targets are up")
-    assert set(healths()) == {"server-v1:9464", "server-v2:9464", "drift:9463", "localhost:9090"}
+    ours = {"server-v1:9464", "server-v2:9464", "drift:9463", "envoy:9462"}
+    assert set(healths()) == ours | {"localhost:9090"}
 
 
 def test_dashboards_have_data(stack: Stack) -> None:
