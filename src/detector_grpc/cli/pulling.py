@@ -95,10 +95,11 @@ class Pulling:
         except TryAgain as failure:
             raise click.ClickException(f"{failure}\n{_without_network(wanted)}") from failure
         except PullFailed as failure:
-            raise click.ClickException(str(failure)) from failure
+            raise click.ClickException(_shown(str(failure))) from failure
         except ModelInvalid as error:
             advice = "" if wanted.manifest else "; --manifest FILE says what the file does not"
-            raise click.ClickException(f"{wanted.source.name} cannot be served: {error.message}{advice}") from error
+            why = _shown(f"{wanted.source.name} cannot be served: {error.message}{advice}")
+            raise click.ClickException(why) from error
         except KeyboardInterrupt:
             left = (
                 "What has come is kept: the same command goes on from there"
@@ -150,6 +151,11 @@ def checked_digest(text: str) -> str:
     if len(digits) != 64 or set(digits) - set("0123456789abcdef"):  # noqa: PLR2004 - 256 bits
         raise SetupInvalid([f"--sha256 takes 64 hexadecimal digits, got {text}"])
     return digits
+
+
+def _shown(text: str) -> str:
+    """A text that may quote a file: nothing in it steers a terminal."""
+    return "".join(each if each.isprintable() or each == "\n" else "�" for each in text)
 
 
 def _without_network(wanted: Wanted) -> str:

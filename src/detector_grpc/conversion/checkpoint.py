@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import pickletools
 import re
+import shutil
 import zipfile
+import zlib
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Literal
 
 from detector_grpc.conversion.programs import check_exported, check_torchscript
 from detector_grpc.conversion.refusal import ConversionFailed
 from detector_grpc.errors import listed
+from detector_grpc.hub.download import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +48,9 @@ _PROGRAM, _OBJECT = "constants.pkl", "data.pkl"
 _EXPORTED = ("archive_format", "serialized_exported_program.json")
 _COMPILED = (".so", ".cubin", ".dll", ".dylib")
 
+# What the reader of archives within PyTorch knows.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
 _UNKNOWN = (
     "it is no checkpoint, TorchScript program or exported program of PyTorch, and no file of safetensors. An ONNX file "
     "needs no conversion: `models pull file:///…`"
@@ -57,25 +64,50 @@ def kind_of(path: Path) -> Kind:
         ConversionFailed: Nothing that can be converted, or reading it could run code.
         OSError: It cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_ARCHIVE))
-            file.seek(0)
-            if start == _ARCHIVE:
-                return _kind_of_archive(file)
-            if start.startswith(_PICKLE):
-                for _ in range(_OLD_PICKLES):
-                    _check_pickle(file)
-                return "weights"
-            if _is_safetensors(file):
-                return "safetensors"
-    except (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, RecursionError, ValueError) as error:
-        raise ConversionFailed(f"it is broken: {error}") from error
+    with _told_if_broken(), path.open("rb") as file:
+        start = file.read(len(_ARCHIVE))
+        file.seek(0)
+        if start == _ARCHIVE:
+            return _kind_of_archive(file)
+        if start.startswith(_PICKLE):
+            for _ in range(_OLD_PICKLES):
+                _check_pickle(file)
+            return "weights"
+        if _is_safetensors(file):
+            return "safetensors"
     raise ConversionFailed(_UNKNOWN)
+
+
+def copy_program(path: Path, target: Path) -> None:
+    """Writes the archive of a program anew.
+
+    An archive can have two tables of contents, of which PyTorch may read the one that was not looked at. The copy has
+    only what was.
+
+    Raises:
+        ConversionFailed: It is broken, or inflates.
+        OSError: It cannot be read, or not be written there.
+    """
+    with _told_if_broken(), zipfile.ZipFile(path) as archive, zipfile.ZipFile(target, "w") as new:
+        if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+            raise ConversionFailed(f"unpacked it has more than {MOST_BYTES} bytes")
+        for name in archive.namelist():
+            with archive.open(name) as file, new.open(name, "w") as copy:
+                shutil.copyfileobj(file, copy)
+
+
+@contextmanager
+def _told_if_broken() -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError, RuntimeError, ValueError) as error:
+        raise ConversionFailed(f"it is broken: {str(error) or type(error).__name__}") from error
 
 
 def _kind_of_archive(file: IO[bytes]) -> Kind:
     with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type not in _COMPRESSIONS for entry in archive.infolist()):
+            raise ConversionFailed("it is compressed in a way that PyTorch does not know")
         entries = {name.partition("/")[2] or name: name for name in archive.namelist()}
         if len({name.lower() for name in entries}) < len(archive.namelist()):
             raise ConversionFailed("it has files of the same name, of which others may read another one")

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from detector_grpc.gateway.supervision import tether
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-# Of what it has said, what an error may quote.
+# Of what it has said, what an error may quote; and characters of a line, of which a longer one is several.
 _LAST_LINES = 20
+_LINE_LENGTH = 1 << 16
 
 
 @dataclass
@@ -83,7 +85,7 @@ def run(
     try:
         with contextlib.suppress(BrokenPipeError), stdin:
             stdin.write(request)
-        for line in stdout:
+        for line in iter(partial(stdout.readline, _LINE_LENGTH), ""):
             if line.strip():
                 ended.last_lines.append(line.rstrip())
                 said(line.rstrip())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector_grpc.conversion import child
-from detector_grpc.conversion.checkpoint import kind_of
+from detector_grpc.conversion.checkpoint import copy_program, kind_of
 from detector_grpc.conversion.environment import discard, made, python_in
 from detector_grpc.conversion.refusal import ConversionFailed, EnvironmentBroken
 
@@ -67,15 +67,18 @@ class Converter:
             ConversionFailed: None can be made of it.
             OSError: Nothing can be written there.
         """
-        try:
-            kind = kind_of(source)
-        except ConversionFailed as error:
-            raise _refused(name, str(error)) from error
         folder = source.parent / "conversion"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        file = folder / (Path(name).stem + _SUFFIXES[kind])
-        file.symlink_to(source.absolute())
+        try:
+            kind = kind_of(source)
+            file = folder / (Path(name).stem + _SUFFIXES[kind])
+            if kind in ("torchscript", "exported"):
+                copy_program(source, file)
+            else:
+                file.symlink_to(source.absolute())
+        except ConversionFailed as error:
+            raise _refused(name, str(error)) from error
         output = folder / "model.onnx"
         request = {
             "source": str(file.absolute()),
@@ -134,13 +137,14 @@ class Converter:
 
 
 def _refused(name: str, why: str) -> ConversionFailed:
-    return ConversionFailed(f"{name} cannot be converted: {why}")
+    """What is said of it, in one line, whatever the file has in it that is quoted."""
+    return ConversionFailed(f"{name} cannot be converted: {' '.join(why.split())}")
 
 
 def _answer(line: str) -> dict[str, Any] | None:
     """What the worker has answered by a line, if that is an answer."""
     try:
         answer = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # a program that is converted can print, too
         return None
     return answer if isinstance(answer, dict) else None

@@ -1,6 +1,6 @@
 """Programs of PyTorch: whether what reads and runs them could be made to do more than to compute.
 
-TorchScript is a language of its own, run without Python, two of whose operators reach files. A program that
+TorchScript is a language of its own, run without Python, some of whose operators reach files. A program that
 torch.export has written is text, by which PyTorch looks up functions in Python's modules, calls them, and writes Python
 code with the names in it. So what is not one of PyTorch's operators is refused, and so is a name that is more than one.
 """
@@ -20,13 +20,25 @@ if TYPE_CHECKING:
 _MOST_TEXT_BYTES = 64 << 20
 
 # Used, not declared: that a module has a list called `save` does no harm.
-_REACHES_OUT = re.compile(r"\b(from_file|save|rpc_\w+|torch\.classes)\b(?!\s*:)")
+# What follows `ops` is a library of operators, of which some read and write files (torchvision's `image`).
+_REACHES_OUT = re.compile(
+    r"\b(from_file|save|rpc_\w+|torch\.classes)\b(?!\s*:)|\bclasses\s*[.\\#]"
+    r"|(?<![\w.])ops\b(?!\.(aten|prim|torchvision|quantized)\.|\s*:)(\.\w+)?"
+)
 
 _OPERATOR = re.compile(
     r"torch\.ops\.aten\.((?!__|from_file\b|save\b)\w+|__(and|or|xor|lshift|rshift)__)\.(?!__)\w+"
     r"|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|pow|eq|ne|lt|le|gt|ge)"
 )
 _NAME = re.compile(r"[\w .,:;/+$-]*")
+
+# What torch.export.save writes, now and before 2.8. What else may be in such an archive is C++ that is compiled, by
+# the command that it brings, or objects.
+_PARTS = re.compile(
+    r"archive_format|archive_version|version|byteorder|\.data/\w+|models/\w+\.json"
+    r"|data/(weights|constants)/(\w+_config\.json|\w+\.pt|(weight|tensor)_\d+)|data/sample_inputs/\w+\.pt|extra/.*"
+    r"|serialized_(exported_program\.json|\w+\.pt)"
+)
 
 # What is only there for people and debuggers, or is not used: guards are dropped before they become code.
 _NOT_USED = frozenset({"metadata", "guards_code"})
@@ -44,7 +56,7 @@ def check_torchscript(archive: zipfile.ZipFile) -> None:
         ConversionFailed: It could.
     """
     for name in archive.namelist():
-        if name.endswith(".py") and (found := _REACHES_OUT.search(_text(archive, name))):
+        if name.lower().endswith(".py") and (found := _REACHES_OUT.search(_text(archive, name))):
             raise ConversionFailed(f"its program uses {found[0]}, which can do more than compute, so it was not run")
 
 
@@ -55,6 +67,9 @@ def check_exported(archive: zipfile.ZipFile) -> None:
         ConversionFailed: It is.
     """
     for name in archive.namelist():
+        part = name.partition("/")[2] if "/" in name else name
+        if not (_PARTS.fullmatch(part) or _PARTS.fullmatch(name)):
+            raise ConversionFailed(f"it holds more than a program and its tensors: {name[:80]!r}")
         if name.endswith(".json"):
             for key, text in _used(json.loads(_text(archive, name))):
                 _check_text(key, text)

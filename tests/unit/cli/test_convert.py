@@ -141,6 +141,8 @@ def test_the_worker_is_told_as_little_of_the_machine_as_it_needs(
         ("raise SystemError('broken inside')", "the conversion ended with code 1: SystemError: broken inside"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "the conversion ended with code -11"),
         ("print(json.dumps({'done': False}))", "the conversion ended with code 0"),
+        ("print('[' * 60000); print(json.dumps({'refused': 'after that'}))", "cannot be converted: after that"),
+        ("print(json.dumps({'refused': 'a\\x1b[31m\\nError: b'}))", "cannot be converted: a�[31m Error: b"),
         (
             'pathlib.Path(request["output"]).write_bytes(b"nonsense"); print(json.dumps({"done": True}))',
             "cannot be served",

@@ -7,12 +7,13 @@ import io
 import json
 import os
 import pickle
+import struct
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from detector_grpc.conversion.checkpoint import kind_of
+from detector_grpc.conversion.checkpoint import copy_program, kind_of
 from detector_grpc.conversion.refusal import ConversionFailed
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 # As torch.save writes a state dict without tensors.
 WEIGHTS = pickle.dumps(collections.OrderedDict(layer=1.5), protocol=2)
+
+# A text of 4 TiB, of which nothing is there.
+HUGE_TEXT = b"\x80\x02\x8d" + (2**42).to_bytes(8, "little")
 
 
 class Bomb:
@@ -114,15 +118,41 @@ def test_a_whole_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
     "program",
     [
         'torch.save(x, "/etc/passwd")', 'x.save("a")', 'ops.aten.from_file("a")', '(torch.from_file)("a")',
-        "x = __torch__.torch.classes.a.B", "rpc_async(1)",
+        "x = __torch__.torch.classes.a.B", "__torch__ . torch . classes . a", "rpc_async(1)",
+        'ops.image.write_file("a", x)', 'ops . image.read_file("a")',
     ],
 )  # fmt: skip
 def test_torchscript_that_could_reach_out_is_refused(tmp_path: Path, program: str) -> None:
     assert "was not run" in said(script(tmp_path / "a", program))
 
 
+def test_torchscript_is_found_however_its_files_are_written(tmp_path: Path) -> None:
+    # The reader of archives within PyTorch takes a.PY where it looks for a.py.
+    files = {"data.pkl": b"", "constants.pkl": b"", "code/a.PY": 'torch.save(x, "/etc/passwd")'}
+    assert "was not run" in said(archive(tmp_path / "a", files))
+
+
+def test_pytorch_gets_what_was_looked_at_though_an_archive_has_two_tables(tmp_path: Path) -> None:
+    # Python takes the table before the end, as long as that says it is, and PyTorch the one at the place that it names.
+    good, bad = (script(tmp_path / name, f"x = {value}").read_bytes() for name, value in (("good", 1), ("bad", 2)))
+    ends = [content.rindex(b"PK\5\6") for content in (good, bad)]
+    starts = [struct.unpack_from("<I", content, end + 16)[0] for content, end in zip((good, bad), ends, strict=True)]
+    tables = bad[starts[1] : ends[1]] + good[: ends[0]]
+    end = bytearray(good[ends[0] :])
+    struct.pack_into("<I", end, 16, starts[1])
+    (tmp_path / "two").write_bytes(bad[: starts[1]] + tables + end)
+
+    copy_program(tmp_path / "two", tmp_path / "copy")
+
+    assert b"x = 1" in (tmp_path / "copy").read_bytes()
+    assert b"x = 2" not in (tmp_path / "copy").read_bytes()
+
+
 def test_torchscript_may_call_what_it_has_as_it_likes(tmp_path: Path) -> None:
-    program = "class Model(Module):\n  save : List[int]\n  classes : int\n  def forward(self):\n    return self.classes"
+    program = (
+        "class Model(Module):\n  save : List[int]\n  classes : int\n  ops : int\n  def forward(self):\n"
+        "    classes = self.classes\n    x = ops.prim.NumToTensor(self.ops)\n    return (classes).forward(x, )"
+    )
     assert kind_of(script(tmp_path / "a", program)) == "torchscript"
 
 
@@ -148,10 +178,42 @@ def test_an_exported_program_that_is_more_than_operators_is_refused(
     assert words in said(exported(tmp_path / "a.pt2", change))
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", b"hello", b"\x80\x02", b"\x08\0\0\0\0\0\0\0notjson!", b"PK\x03\x04x"])
+@pytest.mark.parametrize(
+    "part", ["data/aotinductor/model/a.wrapper.cpp", "data/constants/custom_obj_0", "data/constants/opaque_obj_0"]
+)
+def test_an_exported_program_that_brings_more_is_refused(tmp_path: Path, part: str) -> None:
+    assert "more than a program and its tensors" in said(
+        archive(tmp_path / "a.pt2", {"archive_format": "pt2", part: ""})
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK", b"hello", b"\x80\x02", b"\x08\0\0\0\0\0\0\0notjson!", b"PK\x03\x04x", HUGE_TEXT]
+)
 def test_what_is_no_checkpoint_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pt").write_bytes(content)
     assert said(tmp_path / "a.pt").startswith(("it is no checkpoint", "it is broken"))
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_compressions_that_pytorch_does_not_know_are_refused(tmp_path: Path, compression: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w", compression) as made:
+        made.writestr("a/data.pkl", WEIGHTS)
+    assert "is compressed in a way" in said(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(("place", "value"), [("data", b"\xff" * 8), ("flags", b"\1")])
+def test_what_cannot_be_unpacked_is_broken(tmp_path: Path, place: str, value: bytes) -> None:
+    name = "a/data.pkl"
+    with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr(name, WEIGHTS * 100)
+    content = bytearray((tmp_path / "a.pt").read_bytes())
+    table = content.index(b"PK\1\2")
+    for at in {"data": [30 + len(name)], "flags": [6, table + 8]}[place]:
+        content[at : at + len(value)] = value
+    (tmp_path / "a.pt").write_bytes(content)
+
+    assert "it is broken" in said(tmp_path / "a.pt")
 
 
 def test_archives_that_others_may_read_otherwise_are_refused(tmp_path: Path) -> None:
