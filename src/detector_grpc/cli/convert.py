@@ -96,6 +96,8 @@ def convert(
         import_onnx()
         make = _slimmed(make)
     said = _manifest(checkpoint, manifest, labels)
+    if not checkpoint.is_file():
+        raise click.ClickException(f"{checkpoint}: is no file, but a pipe or a device")
     try:
         digests = frozenset({digest(checkpoint)})
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ class LocalSource:
         """See Source."""
         try:
             state = self._path.stat()
+            if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):  # to open a pipe waits for who writes
+                raise PullFailed(f"{self.name}: is no file, but a pipe or a device")
             file = self._path.open("rb")
         except OSError as error:
             raise PullFailed(f"{self.name}: cannot be read: {error.strerror}") from error

@@ -180,6 +180,15 @@ def test_a_bomb_is_refused_before_anything_is_started(repository: Path, tmp_path
     assert not (tmp_path / "played" / "asked.json").exists()
 
 
+@pytest.mark.parametrize("words", [("convert", "/dev/null"), ("pull", "file:///dev/null")])
+def test_pipes_and_devices_which_may_never_end_are_refused(repository: Path, words: tuple[str, str]) -> None:
+    done = CliRunner().invoke(main, ["models", *words], env=environment(repository))
+
+    assert done.exit_code == 1
+    assert "/dev/null: is no file, but a pipe or a device" in done.output
+    assert files(repository) == []
+
+
 def test_one_that_takes_too_long_is_ended(repository: Path, checkpoint: Path, tmp_path: Path) -> None:
     done = convert(repository, checkpoint, played(tmp_path / "played", HANGS), "--conversion-timeout-s", 2)
 
