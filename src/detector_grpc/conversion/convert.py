@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -114,6 +115,7 @@ class Converter:
             "TMPDIR": str(folder),
             "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # goes before what a caller of torch.load asks for
         }
+        key = secrets.token_hex()  # a program that is converted can print, too, but does not know it
         answers: list[dict[str, Any]] = []
 
         def hear(line: str) -> None:
@@ -122,16 +124,18 @@ class Converter:
 
         with as_file(files("detector_grpc.conversion") / "worker.py") as worker:
             command = (python.absolute(), "-I", worker)
-            ended = child.run(command, folder, environment, self.timeout_s, hear, f"{json.dumps(request)}\n")
+            ended = child.run(
+                command, folder, environment, self.timeout_s, hear, f"{json.dumps(request | {'key': key})}\n"
+            )
         if ended.is_late:
             raise ConversionFailed(f"it took more than {self.timeout_s:g} s, the limit of conversion.timeout_s")
         last = ended.last_lines[-1] if ended.last_lines else f"code {ended.code}"
-        match answers:
-            case []:
-                raise EnvironmentBroken(f"the environment {self.environment} cannot be used: {last}")
-            case [_, {"done": True}]:
+        if not answers:
+            raise EnvironmentBroken(f"the environment {self.environment} cannot be used: {last}")
+        match [answer for answer in answers if answer.get("key") == key]:
+            case [{"done": True}]:
                 return
-            case [_, {"refused": str(why)}]:
+            case [{"refused": str(why)}]:
                 raise _refused(Path(request["source"]).name, why)
         raise ConversionFailed(f"the conversion ended with code {ended.code}: {last}")
 
@@ -142,9 +146,9 @@ def _refused(name: str, why: str) -> ConversionFailed:
 
 
 def _answer(line: str) -> dict[str, Any] | None:
-    """What the worker has answered by a line, if that is an answer."""
+    """What a line says, if it may be an answer of the worker."""
     try:
         answer = json.loads(line)
-    except (ValueError, RecursionError):  # a program that is converted can print, too
+    except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None

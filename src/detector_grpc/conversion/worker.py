@@ -3,10 +3,11 @@
 Reads one request from standard input, a line of JSON:
 
     {"source": PATH, "kind": "weights" | "safetensors" | "torchscript" | "exported", "output": PATH,
-     "input_hw": [HEIGHT, WIDTH] | null, "opset": NUMBER, "memory_bytes": NUMBER}
+     "input_hw": [HEIGHT, WIDTH] | null, "opset": NUMBER, "memory_bytes": NUMBER, "key": TEXT}
 
-and writes lines of JSON to standard output, {"ready": true} once all packages are there, and then {"done": true} or
-{"refused": SENTENCE}. What else is printed goes to standard error, and so does a traceback of what nobody thought of.
+and writes lines of JSON to standard output, {"ready": true} once all packages are there, and then
+{"done": true, "key": TEXT} or {"refused": SENTENCE, "key": TEXT}, whose key tells them from what a program prints. What
+else is printed goes to standard error, and so does a traceback of what nobody thought of.
 
 A checkpoint is a pickle, and a pickle can run any code. So nothing is unpickled but by PyTorch's own reader of weights,
 which knows tensors and plain values only; whoever asks for more, deep within a library, is refused.
@@ -199,7 +200,8 @@ def main() -> None:
         print(f"\n{json.dumps(answer)}", file=answers, flush=True)
 
     say({"ready": True})
-    say(_answer(json.loads(sys.stdin.readline())))
+    request = json.loads(sys.stdin.readline())
+    say(_answer(request) | {"key": request["key"]})
 
 
 if __name__ == "__main__":

@@ -34,11 +34,13 @@ here = pathlib.Path({folder!r})
 request = json.loads(sys.stdin.readline())
 (here / "asked.json").write_text(json.dumps({{"request": request, "environment": dict(os.environ), "pid": os.getpid(),
                                               "arguments": sys.argv[1:]}}))
+def say(answer):
+    print(json.dumps(answer | {{"key": request["key"]}}))
 print("a library says something")
 print(json.dumps({{"ready": True}}), flush=True)
 {does}
 """
-DONE = 'shutil.copy(here / "tiny.onnx", request["output"]); print(json.dumps({"done": True}))'
+DONE = 'shutil.copy(here / "tiny.onnx", request["output"]); say({"done": True})'
 HANGS = "(here / 'hangs').touch(); signal.pause()"
 
 
@@ -135,16 +137,18 @@ def test_the_worker_is_told_as_little_of_the_machine_as_it_needs(
     ("does", "words"),
     [
         (
-            'print(json.dumps({"refused": "it is of no family"}))',
+            'say({"refused": "it is of no family"})',
             "street 9.safetensors cannot be converted: it is of no",
         ),
         ("raise SystemError('broken inside')", "the conversion ended with code 1: SystemError: broken inside"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "the conversion ended with code -11"),
-        ("print(json.dumps({'done': False}))", "the conversion ended with code 0"),
-        ("print('[' * 60000); print(json.dumps({'refused': 'after that'}))", "cannot be converted: after that"),
-        ("print(json.dumps({'refused': 'a\\x1b[31m\\nError: b'}))", "cannot be converted: a�[31m Error: b"),
+        ("say({'done': False})", "the conversion ended with code 0"),
+        ("print(json.dumps({'done': True}))", "the conversion ended with code 0"),
+        ("print(json.dumps({'refused': 'forged'})); say({'refused': 'meant'})", "cannot be converted: meant"),
+        ("print('[' * 60000); say({'refused': 'after that'})", "cannot be converted: after that"),
+        ("say({'refused': 'a\\x1b[31m\\nError: b'})", "cannot be converted: a�[31m Error: b"),
         (
-            'pathlib.Path(request["output"]).write_bytes(b"nonsense"); print(json.dumps({"done": True}))',
+            'pathlib.Path(request["output"]).write_bytes(b"nonsense"); say({"done": True})',
             "cannot be served",
         ),
     ],

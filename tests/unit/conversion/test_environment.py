@@ -63,7 +63,8 @@ def test_it_is_made_once_and_anew_where_it_was_not_made_whole(tmp_path: Path, mo
 
 
 def test_one_that_does_not_work_any_more_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = ["echo nothing works; exit 1", """echo '{"ready": true}'; echo '{"done": true}'"""]
+    done = """sed 's/.*"key"/{"done": true, "key"/'"""  # what it reads ends with the key
+    answers = ["echo nothing works; exit 1", f"""echo '{{"ready": true}}'; {done}"""]
 
     def make(folder: Path, index: str, watcher: Told) -> Path:  # noqa: ARG001 - as made
         python = folder / "python"
