@@ -52,9 +52,10 @@ class Pod:
                 address = f"{self.host}:{handler['grpc']['port']}"
                 with connected(address) as client:
                     return client.status(handler["grpc"].get("service", "")) == SERVING
-            (port,) = [each["containerPort"] for each in self.container["ports"]]
-            with closing(Rest(f"{self.host}:{port}")) as rest:
-                return rest("GET", handler["httpGet"]["path"]).status == 200
+            ports = {each["name"]: each["containerPort"] for each in self.container["ports"]}
+            asked = handler["httpGet"]
+            with closing(Rest(f"{self.host}:{ports[asked['port']]}")) as rest:
+                return rest("GET", asked["path"]).status == 200
         except (OSError, grpc.RpcError):
             return False
 
