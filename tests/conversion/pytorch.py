@@ -3,6 +3,7 @@
 python pytorch.py train FOLDER      trains a detector on drawn pictures, and saves it in every form there is
 python pytorch.py draw FOLDER NUMBER     draws pictures that it has not seen
 python pytorch.py find CHECKPOINT PICTURES CONFIDENCE    what libreyolo finds itself, JSON
+python pytorch.py stir FAMILY SIDE FOLDER    saves a detector of a family that finds things, what it finds, and pictures
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ SIDE = 128
 STEPS, BATCH, BOXES = 90, 8, 3
 # Height and width, to be padded: a detector that never saw padding finds things in it.
 SHAPES = ((SIDE, SIDE), (96, SIDE), (SIDE, 80))
+BOX_SIDES = 4
+STIRRED_CLASSES = 5
+# PicoDet tells the distance of each side by 8 numbers, in the same layer as the classes.
+PICODET_SIDES = 8 * BOX_SIDES
 CLASS_NAMES = {0: "disc", 1: "box", 2: "ring"}
 
 
@@ -158,11 +163,16 @@ class _Strange(torch.nn.Module):
 
 def find(checkpoint: Path, pictures: Path, confidence: float) -> list[dict[str, Any]]:
     """What libreyolo finds in each picture, in the order of their names."""
+    return _found(checkpoint, pictures, conf=confidence, imgsz=SIDE, iou=0.5, max_det=300)
+
+
+def _found(checkpoint: Path, pictures: Path, **options: object) -> list[dict[str, Any]]:
     model = worker.libreyolo().LibreYOLO(str(checkpoint), device="cpu")
+    model.model.eval()  # libreyolo leaves some in training, which then see all pictures at once
     _suppress()
     found = []
     for path in sorted(pictures.iterdir()):
-        boxes = model(str(path), conf=confidence, imgsz=SIDE, iou=0.5, max_det=300).boxes
+        boxes = model(str(path), **options).boxes
         found.append(
             {
                 "xyxy": boxes.xyxy.tolist(),
@@ -171,6 +181,57 @@ def find(checkpoint: Path, pictures: Path, confidence: float) -> list[dict[str, 
             }
         )
     return found
+
+
+def stir(family: str, side: int, folder: Path) -> None:
+    """Saves a detector with random weights: no good one, but one that sees differences, and is sure of some boxes.
+
+    Of its classes there are as many as no other layer has outputs, so that those of classes can be told.
+    """
+    (pictures := folder / "pictures").mkdir()
+    _draw_for_any_resizing(pictures, side)
+    registry = importlib.import_module("libreyolo.models.base").BaseModel._registry
+    kind = next(each for each in registry if family == each.FAMILY)
+    torch.manual_seed(0)
+    model = kind(None, size=next(iter(kind.INPUT_SIZES)), nb_classes=STIRRED_CLASSES, device="cpu")
+    network = model.model.eval()
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:  # else nothing of the picture is left behind them
+        norm.train().momentum = None
+        norm.reset_running_stats()
+    with torch.no_grad():
+        model._forward(torch.cat([model._preprocess(str(path), input_size=side)[0] for path in pictures.iterdir()]))
+    for module in network.eval().modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+            _stir(module)
+    model.save(str(folder / f"{family}.pt"))
+    found = _found(folder / f"{family}.pt", pictures, conf=0.25, imgsz=side, iou=1.0, max_det=1000)
+    (folder / "found.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def _stir(layer: torch.nn.Linear | torch.nn.Conv2d) -> None:
+    """Makes what tells classes differ by class, and what tells boxes tell larger ones; what is empty is filled."""
+    outputs, inputs = layer.weight.shape[0], layer.weight[0].numel()
+    if outputs in (STIRRED_CLASSES, STIRRED_CLASSES + PICODET_SIDES):
+        torch.nn.init.normal_(layer.weight, std=inputs**-0.5)
+        torch.nn.init.normal_(layer.bias, -2.5, 1)
+    elif outputs == BOX_SIDES:
+        torch.nn.init.normal_(layer.weight, std=0.2 * inputs**-0.5)
+        torch.nn.init.constant_(layer.bias, 1.5)
+    elif not layer.weight.any():
+        torch.nn.init.normal_(layer.weight, std=0.02)
+
+
+def _draw_for_any_resizing(folder: Path, side: int) -> None:
+    """Draws two of the size of the input, and two of stripes, which every filter makes larger in the same way."""
+    random = np.random.default_rng(1)
+    for index, (height, width) in enumerate(((side, side), (side, side), (side // 2, side), (side, side * 5 // 8))):
+        picture = drawn(random, height, width)[0]
+        if height < side:
+            picture[:] = picture[height // 2]
+        elif width < side:
+            picture[:] = picture[:, width // 2, None]
+        cv2.imwrite(str(folder / f"{index}.png"), picture[:, :, ::-1])
 
 
 def _suppress() -> None:
@@ -200,6 +261,9 @@ if __name__ == "__main__":
             train(Path(arguments[0]))
         case "draw":
             draw(Path(arguments[0]), int(arguments[1]))
+        case "stir":
+            worker.libreyolo()
+            stir(arguments[0], int(arguments[1]), Path(arguments[2]))
         case "find":
             found = find(Path(arguments[0]), Path(arguments[1]), float(arguments[2]))
             print(json.dumps(found), file=answers, flush=True)

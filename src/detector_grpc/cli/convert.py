@@ -86,7 +86,7 @@ def convert(
 ) -> None:
     """Make a version of a checkpoint of PyTorch, in a model repository; in the folder `models` if none is set.
 
-    CHECKPOINT is a file of weights (.pt, .pth, .safetensors) of a YOLOv9 that libreyolo knows, a TorchScript program,
+    CHECKPOINT is a file of weights (.pt, .pth, .safetensors) of a family that is known, a TorchScript program,
     or an exported program (.pt2). It is converted to ONNX in an environment of its own, with PyTorch, which is made
     when it is first needed. It becomes a version if it can be served, and a server that runs loads it. What would run
     code when it is read is refused.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from detector_grpc.errors import ModelInvalid
+from detector_grpc.serving.families import family_of
 from detector_grpc.vision.heads.dense import BOX_ROWS, STRIDES, cells
 
 if TYPE_CHECKING:
@@ -90,7 +91,9 @@ def recognise(
     Raises:
         ModelInvalid: None fits, or more than one.
     """
-    several, one = list(_several_arrays(outputs)), list(_one_array(outputs, input_hw, metadata, head))
+    family = family_of(metadata)
+    usual = family and family.head
+    several, one = list(_several_arrays(outputs)), list(_one_array(outputs, input_hw, head or usual))
     if head is None:
         fitting = several or [reading.layout for reading in one if reading.is_likely]
     else:
@@ -105,6 +108,8 @@ def recognise(
         raise ModelInvalid(f"{class_source} has {class_count} class names, but there are {seen} classes in {shapes}")
     # What the exporter put into the graph to find each object once is there to be used.
     best = [layout for layout in counted if layout.head == "end_to_end"] or counted
+    if head is None:
+        best = [layout for layout in best if layout.head == usual] or best
     if head is not None and len(best) > 1:  # the manifest may list the outputs in the order of the head
         listed = tuple(output.name for output in outputs)
         best = [layout for layout in best if layout.outputs == listed] or best
@@ -122,6 +127,8 @@ def recognise(
 def _several_arrays(outputs: Sequence[Output]) -> Iterator[Layout]:
     """Readings of boxes (1, N, 4) beside confidences and classes of their own."""
     boxes = [each for each in outputs if len(each.shape) == 3 and each.shape[2] == BOX_ROWS]  # noqa: PLR2004
+    if len(boxes) > 1:  # the logits of four classes have the shape of boxes
+        boxes = [each for each in boxes if "box" in each.name.lower()]
     if len(boxes) != 1:
         return
     number = boxes[0].shape[1]
@@ -157,15 +164,14 @@ def _says_classes(output: Output) -> bool:
     return any(word in output.name.lower() for word in ("label", "class", "cls"))
 
 
-def _one_array(
-    outputs: Sequence[Output], input_hw: tuple[int, int], metadata: Mapping[str, str], head: HeadName | None
-) -> Iterator[Reading]:
-    """Readings of one array (1, rows, N) or (1, N, rows), beside which there may be the prototypes of masks."""
+def _one_array(outputs: Sequence[Output], input_hw: tuple[int, int], said: HeadName | None) -> Iterator[Reading]:
+    """Readings of one array (1, rows, N) or (1, N, rows), beside which there may be the prototypes of masks.
+
+    Whether boxes are corners no shape tells, only the head that is `said`.
+    """
     masks = sum(each.shape[1] for each in outputs if len(each.shape) == 4)  # noqa: PLR2004
     per_cell = {cells(input_hw, strides) for strides in STRIDES}
-    corners: HeadName = "xyxy" if metadata.get("model_family") == "yolo9" else "cxcywh"
-    if head in ("cxcywh", "xyxy"):
-        corners = head
+    corners: HeadName = "xyxy" if said == "xyxy" else "cxcywh"
     for output in outputs:
         match output.shape:
             case (1, first, second) if output.is_float:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from detector_grpc.errors import InferenceFailed, ModelInvalid
-from detector_grpc.serving.inputs import ImageInput, Trained, find_slot
+from detector_grpc.serving.families import family_of, trained
+from detector_grpc.serving.inputs import ImageInput, find_slot
 from detector_grpc.serving.layouts import Layout, Output, recognise
 from detector_grpc.serving.manifest import ManifestOptions
 from detector_grpc.serving.options import DetectOptions
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from detector_grpc.serving.inputs import Slot
     from detector_grpc.serving.manifest import Manifest
     from detector_grpc.serving.session import ModelFile, Signature
-    from detector_grpc.vision.heads import HeadName
     from detector_grpc.vision.letterbox import Resize
 
 T = TypeVar("T")
@@ -32,13 +32,6 @@ MANIFEST = "manifest.yaml"
 # The form of versions that may be computed in bfloat16.
 BF16 = "bf16"
 
-# Megvii's YOLOX takes what OpenCV reads; detectors with queries see the whole input.
-_TRAINED: dict[HeadName, Trained] = {
-    "yolox": Trained(resize="letterbox_topleft", color_order="BGR", scale=1.0),
-    "detr": Trained(resize="stretch"),
-    "detr_softmax": Trained(resize="stretch", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-    "labels_boxes_scores": Trained(resize="stretch"),
-}
 # libreyolo's own key.
 _LETTERBOX_PADS: dict[str, Resize] = {"center": "letterbox", "topleft": "letterbox_topleft"}
 
@@ -97,7 +90,8 @@ def resolve(manifest: Manifest, file: ModelFile) -> ModelSpec:
     count = None if names is None else len(names)
     layout = recognise(outputs, slot.hw, count, source, signature.metadata, manifest.head)
     names = _made_up_names(layout) if names is None else names
-    told_by_family = "metadata model_family: yolo9, and " if layout.head == "xyxy" else ""
+    family = family_of(signature.metadata)
+    told_by_family = f"{family.reason}, and " if family and family.head == layout.head else ""
     reasons["class_names"] = source
     reasons["head"] = MANIFEST if manifest.head else f"{told_by_family}the shapes of {', '.join(map(str, outputs))}"
     reasons["outputs"] = MANIFEST if manifest.outputs else f"read by {layout.head}"
@@ -150,21 +144,20 @@ def _chosen(outputs: list[Output], names: Sequence[str] | None) -> list[Output]:
 def _image_input(
     manifest: Manifest, slot: Slot, layout: Layout, metadata: Mapping[str, str], reasons: _Reasons
 ) -> ImageInput:
-    asked, trained = manifest.input, _TRAINED.get(layout.head, Trained())
-    usual = f"usual for {layout.head}"
+    asked, (usually, usual) = manifest.input, trained(layout.head, metadata)
     pad = metadata.get("letterbox_pad", "")
     tensor_format = TensorFormat(
         dtype=slot.dtype,
         dimension_order=slot.dimension_order,
-        color_order=reasons.first("input.color_order", (asked.color_order, MANIFEST), (trained.color_order, usual)),
+        color_order=reasons.first("input.color_order", (asked.color_order, MANIFEST), (usually.color_order, usual)),
         scale=reasons.first(
             "input.scale",
             (asked.scale, MANIFEST),
             (1.0 if slot.dtype == "uint8" else None, "the input is uint8"),
-            (trained.scale, usual),
+            (usually.scale, usual),
         ),
-        mean=reasons.first("input.mean", (asked.mean, MANIFEST), (trained.mean, usual)),
-        std=reasons.first("input.std", (asked.std, MANIFEST), (trained.std, usual)),
+        mean=reasons.first("input.mean", (asked.mean, MANIFEST), (usually.mean, usual)),
+        std=reasons.first("input.std", (asked.std, MANIFEST), (usually.std, usual)),
     )
     if slot.dtype == "uint8" and not tensor_format.is_plain:
         raise ModelInvalid("the input is uint8, to which input.scale, input.mean and input.std cannot be applied")
@@ -175,7 +168,7 @@ def _image_input(
             "input.resize",
             (asked.resize, MANIFEST),
             (_LETTERBOX_PADS.get(pad), f"metadata letterbox_pad: {pad}"),
-            (trained.resize, usual),
+            (usually.resize, usual),
         ),
         pad_value=reasons.first("input.pad_value", (asked.pad_value, MANIFEST), (114, usual)),
         tensor_format=tensor_format,

@@ -132,6 +132,22 @@ def test_a_grid_of_any_size_is_read_where_the_number_of_names_decides() -> None:
         read(fastestdet, input_hw=(352, 352))
 
 
+def test_logits_of_four_classes_are_told_from_boxes_by_name() -> None:
+    both = [Output("pred_logits", (1, 300, 4), FLOAT), Output("pred_boxes", (1, 300, 4), FLOAT)]
+    assert read(both, names=4) == Layout("detr", ("pred_boxes", "pred_logits"), classes=4)
+    with pytest.raises(ModelInvalid, match="no head that we know"):
+        read(outputs((1, 300, 4), (1, 300, 4)), names=4)
+
+
+def test_the_family_chooses_between_heads_that_the_shapes_admit() -> None:
+    yolox, dfine = outputs((1, CELLS, 85)), outputs((1, 300, 4), (1, 300, 80))
+    with pytest.raises(ModelInvalid, match="yolov5, yolox"):
+        read(yolox, names=80)
+    assert read(yolox, names=80, model_family="yolox").head == "yolov5"
+    assert read(yolox, names=80, model_family="yolox", head="yolox").head == "yolox"
+    assert read(dfine, model_family="dfine").head == "detr"
+
+
 def test_corners_are_told_by_libreyolos_metadata_only() -> None:
     found = outputs((1, 84, CELLS))
     assert read(found, model_family="yolo9").head == "xyxy"

@@ -71,10 +71,10 @@ def test_each_conclusion_has_its_reason() -> None:
         "input.size": "the input's shape",
         "input.resize": "metadata letterbox_pad: topleft",
         "input.pad_value": "manifest.yaml",
-        "input.color_order": "usual for xyxy",
-        "input.scale": "usual for xyxy",
-        "input.mean": "usual for xyxy",
-        "input.std": "usual for xyxy",
+        "input.color_order": "metadata model_family: yolo9",
+        "input.scale": "metadata model_family: yolo9",
+        "input.mean": "metadata model_family: yolo9",
+        "input.std": "metadata model_family: yolo9",
         "options.confidence_threshold": "default",
         "options.class_confidence_thresholds": "default",
         "options.iou_threshold": "manifest.yaml",
@@ -97,6 +97,20 @@ def test_the_usual_preprocessing_is_that_of_the_heads_family() -> None:
     assert (yolox.resize, yolox.tensor_format.color_order, yolox.tensor_format.scale) == ("letterbox_topleft", "BGR", 1)
     detr = {"boxes": np.zeros((1, 9, 4), np.float32), "logits": np.zeros((1, 9, 2), np.float32)}
     assert resolved({"class_names": ["car", "bus"]}, outputs=detr).input.resize == "stretch"
+
+
+def test_the_family_in_the_metadata_comes_before_what_is_usual_for_the_head() -> None:
+    names = '["car", "bus", "van"]'
+    yolox = resolved(outputs=YOLOX, metadata={"model_family": "yolox", "names": names})
+    assert yolox.layout.head == "yolov5"  # libreyolo decodes in the graph; what the shape admits leaves it open
+    assert (yolox.input.resize, yolox.input.tensor_format.color_order) == ("letterbox_topleft", "BGR")
+    assert yolox.reasons["input.scale"] == "metadata model_family: yolox"
+    corners = resolved(metadata={"model_family": "rtmdet"})
+    assert corners.layout.head == "xyxy"
+    assert corners.input.tensor_format == TensorFormat(
+        color_order="BGR", mean=(0.406, 0.456, 0.485), std=(0.225, 0.224, 0.229)
+    )
+    assert resolved({"head": "cxcywh"}, metadata={"model_family": "rtmdet"}).layout.head == "cxcywh"
 
 
 @pytest.mark.parametrize(
