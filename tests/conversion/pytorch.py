@@ -220,6 +220,8 @@ def _stir(layer: torch.nn.Linear | torch.nn.Conv2d) -> None:
         torch.nn.init.constant_(layer.bias, 1.5)
     elif not layer.weight.any():
         torch.nn.init.normal_(layer.weight, std=0.02)
+    elif outputs == 1:  # whether there is anything at all
+        torch.nn.init.constant_(layer.bias, 6)
 
 
 def _draw_for_any_resizing(folder: Path, side: int) -> None:

@@ -45,6 +45,7 @@ FAMILIES = {
     "deim": (256, True),
     "rtdetrv4": (256, True),
     "ec": (256, True),
+    "yolox": (128, False),
 }
 
 # What is saved, what its file does not say, and what it is called here.

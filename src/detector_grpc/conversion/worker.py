@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 import torch.onnx
 
 # Families of libreyolo whose converted models were found to find the same as libreyolo itself.
-COMPARED_FAMILIES = frozenset({"deim", "dfine", "ec", "picodet", "rtdetrv4", "rtmdet", "yolo9"})
+COMPARED_FAMILIES = frozenset({"deim", "dfine", "ec", "picodet", "rtdetrv4", "rtmdet", "yolo9", "yolox"})
 
 _WOULD_RUN_CODE = "to read it would run code that it holds"
 _MOST_QUOTED = 300
