@@ -135,8 +135,10 @@ class Play:
 
     def frame_cannot_be_encoded_for_a_call_that_is_gone(self) -> None:
         if self.late:
-            self.unsendable.add(self.late[-1].frame_id)
-            self.protocol.refused(self.late.pop(), NO_PICTURE, self.now)
+            entry = self.late.pop()
+            if entry.message is None:  # else it was encoded for a later call
+                self.unsendable.add(entry.frame_id)
+            self.protocol.refused(entry, NO_PICTURE, self.now)
 
     def conclude(self, entry: Entry[StreamFrame]) -> None:
         frame = stream_pb2.Frame(frame_id=entry.frame_id)

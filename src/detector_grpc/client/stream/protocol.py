@@ -169,8 +169,9 @@ class StreamProtocol(Generic[FrameT]):
         self._ledger.encoded(entry, message)
 
     def refused(self, entry: Entry[FrameT], error: CallFailed, now: float) -> None:
-        """Says that a frame cannot be sent."""
-        self._ledger.refuse(entry, now, error)
+        """Says that a frame cannot be encoded; one that was for a later call may have been sent, and goes on."""
+        if entry.message is None:
+            self._ledger.refuse(entry, now, error)
 
     def receive(self, message: stream_pb2.StreamDetectResponse, now: float) -> None:
         """Takes a message of the server.
