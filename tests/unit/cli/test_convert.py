@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from support.disks import may_mount, on_a_disk
 from support.onnx_files import tiny_onnx
 from support.origin import origin
+from support.repositories import environment
 from support.servers import DEFAULTS, PATIENCE_S
 
 from detector_grpc.cli import main
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONVERT = (sys.executable, "-m", "detector_grpc", "models", "convert")
-NOBODY = "127.0.0.1:1"
 
 # An interpreter of an environment that is not there: it answers as the worker does, and notes what it was asked.
 WORKER = """\
@@ -67,16 +67,6 @@ def played(folder: Path, does: str) -> Path:
     python.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
     python.chmod(0o755)
     return folder / "environment"
-
-
-def environment(repository: Path) -> dict[str, str]:
-    return {
-        "DETECTOR_MODELS_REPOSITORY": str(repository),
-        "DETECTOR_ADMIN_ADDRESS": NOBODY,
-        "NO_PROXY": "127.0.0.1",
-        "COLUMNS": "200",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-    }
 
 
 def convert(repository: Path, checkpoint: Path, python: Path, *arguments: object) -> Result:

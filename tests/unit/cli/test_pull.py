@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from support.disks import may_mount, on_a_disk
 from support.onnx_files import tiny_onnx
 from support.origin import Origin, origin
+from support.repositories import NOBODY, environment
 from support.servers import DEFAULTS, PATIENCE_S
 
 from detector_grpc.cli import main
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 PULL = (sys.executable, "-m", "detector_grpc", "models", "pull")
 # Nobody listens there.
-NOBODY = "127.0.0.1:1"
 
 
 @pytest.fixture
@@ -45,15 +45,6 @@ def server(content: bytes) -> Iterator[Origin]:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     return tmp_path / "repository"
-
-
-def environment(repository: Path) -> dict[str, str]:
-    return {
-        "DETECTOR_MODELS_REPOSITORY": str(repository),
-        "DETECTOR_ADMIN_ADDRESS": NOBODY,
-        "NO_PROXY": "127.0.0.1",
-        "COLUMNS": "200",
-    }
 
 
 def pull(repository: Path, *arguments: object) -> Result:
